@@ -1,0 +1,1 @@
+"""The in-process companion of venturalitica-agent."""

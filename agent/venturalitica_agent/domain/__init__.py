@@ -1,0 +1,1 @@
+"""Words of the design as frozen dataclasses. Pure: nothing here does IO."""

@@ -1,0 +1,117 @@
+"""What is audited in a run: model + data + column binding, all by digest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class DigestCheck(StrEnum):
+    """Our recomputation of the tracker's own digest."""
+
+    MATCH = "match"
+    MISMATCH = "mismatch"
+    UNCHECKABLE = "uncheckable"
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """One file by name (relative, POSIX), size in bytes and SHA-256 (64 hex)."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a part of the subject is not there. `what` and `remedy` are sentences for a person."""
+
+    what: str
+    remedy: str = ""
+    code: str = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSubject:
+    """A model in our cache, described by our own reading of `MLmodel`.
+
+    Attributes:
+        path: folder in the cache that holds exactly `files`.
+        flavor: "sklearn", "xgboost" or "lightgbm".
+        file: the model file to load, relative to `path`.
+        format: "pickle", "cloudpickle", "joblib", "skops" or the flavor's native format.
+        inputs: column names of the signature, in order; empty when there is none.
+        environment: package versions that the model says it was trained with.
+        digest: SHA-256 over the sorted (name, sha256) list.
+    """
+
+    name: str
+    path: str
+    digest: str
+    files: tuple[FileDigest, ...]
+    flavor: str
+    file: str
+    format: str
+    inputs: tuple[str, ...] = ()
+    model_id: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DataSubject:
+    """One table in our cache.
+
+    Attributes:
+        path: the file in the cache.
+        format: "csv", "parquet" or "json-split".
+        origin: where it came from, in words: "artifact data/test.csv of the run".
+        tracker_digest: the tracker's digest of the same dataset, empty when it logged none.
+        check: our recomputation of that digest.
+        columns: names of all its columns, in order; rows: how many rows.
+    """
+
+    name: str
+    path: str
+    format: str
+    origin: str
+    file: FileDigest
+    columns: tuple[str, ...]
+    rows: int
+    tracker_digest: str = ""
+    check: DigestCheck = DigestCheck.UNCHECKABLE
+    check_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnBinding:
+    """A role bound to a column.
+
+    Attributes:
+        how: "declared" in agent.yaml, "policy" (named by the policy), "name" (the column has the role's
+            name), or "inferred" (a synonym, only with `auto: true`).
+        positive: the positive class as agent.yaml writes it; None when it doesn't say.
+        groups: group name -> the values that belong to it; empty for "each value is a group".
+        bins: upper edges, ascending: [25] makes `<= 25` and `> 25`.
+    """
+
+    role: str
+    column: str
+    how: str
+    positive: str | int | float | bool | None = None
+    groups: Mapping[str, tuple[str | int | float | bool, ...]] = field(default_factory=dict)
+    bins: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What one audit looks at. What is missing is said in `problems`, by "model", a split, or "role:<name>".
+
+    A problem never stops the audit: it makes the controls that need the part `error`, with its words.
+    """
+
+    model: ModelSubject | None = None
+    data: Mapping[str, DataSubject] = field(default_factory=dict)
+    binding: Mapping[str, ColumnBinding] = field(default_factory=dict)
+    problems: Mapping[str, Problem] = field(default_factory=dict)

@@ -1,0 +1,76 @@
+"""One error root: every error tells a person what happened, to what, and what to do now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostics:
+    """What a person needs to act on an error.
+
+    Attributes:
+        what: what happened, one sentence.
+        subject: to what it happened (a path, a run id, a URI); may be empty.
+        remedy: what to do now; empty only where nothing can be done.
+    """
+
+    what: str
+    subject: str = ""
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        head = f"{self.subject}: {self.what}" if self.subject else self.what
+        return f"{head}\n  what to do: {self.remedy}" if self.remedy else head
+
+
+class AgentError(Exception):
+    """Root of every error that this project raises on purpose."""
+
+    def __init__(self, what: str, *, subject: str = "", remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.subject = subject
+        self.remedy = remedy
+
+    def diagnostics(self) -> Diagnostics:
+        return Diagnostics(self.what, self.subject, self.remedy)
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.what}" if self.subject else self.what
+
+
+class RetryableError(AgentError):
+    """The same call may succeed later: a network, a lock, a store that is away."""
+
+
+class PermanentError(AgentError):
+    """The same call on the same input fails again: it becomes an `error` finding or an exit."""
+
+
+class StoreUnavailable(RetryableError):
+    """A tracking store does not answer."""
+
+
+class RunGone(PermanentError):
+    """The run was deleted or never existed."""
+
+
+class RunChanged(PermanentError):
+    """The run got a new revision while it was being audited; the newer revision is audited instead."""
+
+
+class UntrustedInput(PermanentError):
+    """Something that we read (a path, a file, a model description) is refused before use."""
+
+
+class ConfigError(PermanentError):
+    """agent.yaml, a policy or an option is wrong. Exit code 2."""
+
+
+class SandboxUnavailable(PermanentError):
+    """No sandbox can be made here; no model is ever loaded without one."""
+
+
+class SandboxError(PermanentError):
+    """The sandboxed model failed, overran a limit, or answered with something that is not a prediction."""
