@@ -1,0 +1,28 @@
+# The two commands of the README are `make demo` and `make test`; each does all of its own set-up.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHON
+
+.PHONY: demo test lint bench clean
+
+demo: ## real models on real data, audited; VENTURALITICA_DEMO_DIR=folder keeps everything
+	@scripts/bootstrap
+	@$(BIN)/venturalitica-agent demo
+
+test: lint ## ruff, mypy, import-linter, pytest
+	$(BIN)/pytest -n 2 --dist worksteal tests
+
+lint: ## the checks that run nothing
+	@scripts/bootstrap dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: ## latency and cost, measured here and now
+	@scripts/bootstrap dev
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
