@@ -88,6 +88,7 @@ class Control:
             and "prediction"; an SDK policy may name others.
         min_group: rows under which a group is listed, not compared.
         reference: the group to compare with; None compares every pair (the widest gap decides).
+        risk: id of the risk that the control answers to in the owner's risk register, or empty.
         skip: a reason why this control isn't evaluated at training time (an SDK lifecycle phase), else empty.
         line: line of the control in its policy file, for messages.
     """
@@ -109,6 +110,7 @@ class Control:
     level: float = 0.95
     reference: str | None = None
     source: Source = field(default_factory=Source)
+    risk: str = ""
     skip: str = ""
     line: int = 0
 

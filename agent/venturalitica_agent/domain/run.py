@@ -52,6 +52,8 @@ class LoggedDataset:
 
     Attributes:
         source: the tracker's JSON text, e.g. `{"uri": "data/test.csv"}`; a hint, never trusted.
+        schema: the tracker's JSON text of the columns, `{"mlflow_colspec": [{"name": ...}]}`; empty when it has none.
+        profile: the tracker's JSON text of the size, `{"num_rows": 300}`; empty when it has none.
         digest: the tracker's own digest (8 hex of MD5 over at most 10,000 rows); not tamper evidence.
     """
 
@@ -60,6 +62,8 @@ class LoggedDataset:
     context: str
     source_type: str
     source: str
+    schema: str = ""
+    profile: str = ""
 
 
 @dataclass(frozen=True, slots=True)

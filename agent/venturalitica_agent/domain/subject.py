@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class DigestCheck(StrEnum):
@@ -22,6 +28,12 @@ class FileDigest:
     name: str
     size: int
     sha256: str
+
+
+def files_digest(files: Iterable[FileDigest]) -> str:
+    """SHA-256 (64 hex) of the list that `sha256sum` prints for these files, sorted by name."""
+    lines = (f"{f.sha256}  {f.name}\n" for f in sorted(files, key=lambda f: f.name))
+    return sha256("".join(lines).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +56,7 @@ class ModelSubject:
         format: "pickle", "cloudpickle", "joblib", "skops" or the flavor's native format.
         inputs: column names of the signature, in order; empty when there is none.
         environment: package versions that the model says it was trained with.
-        digest: SHA-256 over the sorted (name, sha256) list.
+        digest: SHA-256 over the sorted (name, sha256) list, see `files_digest`.
     """
 
     name: str
@@ -115,3 +127,52 @@ class Subject:
     data: Mapping[str, DataSubject] = field(default_factory=dict)
     binding: Mapping[str, ColumnBinding] = field(default_factory=dict)
     problems: Mapping[str, Problem] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """What the sandboxed model answered, validated as data.
+
+    Attributes:
+        n: rows.
+        values: the distinct predicted classes, or None for a regression.
+        codes: (n,) int index into `values`; None for a regression.
+        numbers: (n,) float, for a regression.
+        scores: (n, k) class probabilities in the order of `score_classes`, or None.
+        notes: sentences worth keeping in the evidence.
+    """
+
+    n: int
+    values: tuple[str | int | float | bool, ...] | None
+    codes: NDArray[np.int64] | None
+    numbers: NDArray[np.float64] | None = None
+    scores: NDArray[np.float64] | None = None
+    score_classes: tuple[str | int | float | bool, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DataRef:
+    """Where agent.yaml says that a split is.
+
+    Attributes:
+        kind: "artifact" (a glob), "dataset" (name or context), "file" or "wandb".
+    """
+
+    kind: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlan:
+    """What one audit entry of agent.yaml says about data and columns.
+
+    Attributes:
+        data: split ("evaluation", "training") -> where it is.
+        columns: role -> declared binding.
+        auto: whether a role without a binding may be bound by a synonym (the evidence then says "inferred").
+    """
+
+    data: Mapping[str, DataRef] = field(default_factory=dict)
+    columns: Mapping[str, ColumnBinding] = field(default_factory=dict)
+    auto: bool = False

@@ -11,7 +11,7 @@ from enum import StrEnum
 class Status(StrEnum):
     """Outcome of a control or of a run (a run may also be `pending`, which is not an outcome)."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
     WARN = "warn"
@@ -70,11 +70,13 @@ class Measurement:
 
     Attributes:
         n: rows that the value rests on.
+        rate: what the groups' own values are ("selection rate"); empty for metrics without groups.
         reference: the group compared with: the control's own, else the largest compared group.
         extremes: names of the groups that make the value: (lowest, highest).
         flip_rate: share of resamples in which the decision on the point estimate would be the other one.
         small_groups: groups with fewer rows than the control's `min_group`.
-        needed: about how many more rows of which group a decision would need; empty when unknown.
+        needed: about how many more rows of which group a decision would need, at the rates seen; the key is ""
+            for metrics without groups; empty when unknown.
     """
 
     control: str
@@ -83,6 +85,7 @@ class Measurement:
     interval: Interval
     n: int
     groups: tuple[GroupStat, ...] = ()
+    rate: str = ""
     reference: str | None = None
     extremes: tuple[str, str] | None = None
     flip_rate: float | None = None
@@ -130,7 +133,8 @@ class Verdict:
 
     @property
     def counts(self) -> dict[Status, int]:
-        found = Counter(f.status for f in self.findings)
+        """How many findings of each status; those with enforcement `report` are excluded, as from `status`."""
+        found = Counter(f.status for f in self.findings if f.enforcement != "report")
         return {s: found[s] for s in Status}
 
 

@@ -1,0 +1,1 @@
+"""Every tracker that we know, behind one Protocol."""

@@ -40,6 +40,10 @@ class Store(Protocol):
         ...
 
     # -- noticing ---------------------------------------------------------------------------------------------
+    def experiments(self) -> Mapping[str, str]:
+        """Experiment id -> name, of every experiment that is not deleted."""
+        ...
+
     def scan(self) -> Iterator[RunRef]:
         """Every run of the store, newest first where that is cheap; what the reconcile sweep reads."""
         ...
@@ -87,4 +91,27 @@ class Store(Protocol):
     # -- links ------------------------------------------------------------------------------------------------
     def run_link(self, run: Run) -> str:
         """Where a person sees the run in the tracker's own UI; empty when no UI is known."""
+        ...
+
+
+class FolderStore(Store, Protocol):
+    """A store whose changes the kernel can announce (MLflow's file store)."""
+
+    @property
+    def root(self) -> Path: ...
+
+    def experiment_folders(self) -> Iterator[Path]:
+        """The folder of each experiment."""
+        ...
+
+
+class PolledStore(Store, Protocol):
+    """A store that must be asked."""
+
+    def version(self) -> int | None:
+        """A number that changes with every commit, where asking for it is nearly free; else None."""
+        ...
+
+    def recent(self, since: int) -> Iterator[RunRef]:
+        """Runs that ended at or after `since` (ms since the epoch), and runs that have not ended."""
         ...

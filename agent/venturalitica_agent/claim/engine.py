@@ -1,0 +1,159 @@
+"""The durable engine: the only file that imports dbos. A job enqueued under an id runs to its end exactly once, across
+crashes; its finished steps are never repeated.
+
+The engine sleeps when there is nothing to do: DBOS asks its database several times a second, which alone costs 1 % of
+a core, and starting it again takes a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+
+from venturalitica_agent.errors import RetryableError
+from venturalitica_agent.logging import get_logger
+
+log = get_logger(__name__)
+
+_QUEUE = "audits"
+_REST_AFTER = 30.0
+_RECOVERIES = 5
+# Recovery only takes up jobs of the same version: the format of jobs, not the release, is what must agree.
+_JOB_FORMAT = "1"
+ALIVE = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
+
+
+class Step(Protocol):
+    """Runs `work` once per job and keeps its JSON result: after a crash the kept result is returned instead."""
+
+    def __call__(self, name: str, work: Callable[[], Any]) -> Any: ...
+
+
+class EngineBusy(RetryableError):
+    """Another process works on the same state."""
+
+
+def _step(name: str, work: Callable[[], Any]) -> Any:
+    return DBOS.run_step({"name": name}, work)
+
+
+_execute: Callable[[dict[str, Any], Step], None] | None = None
+
+
+@DBOS.workflow(name="audit", max_recovery_attempts=_RECOVERIES)
+def _audit(job: dict[str, Any]) -> None:
+    if _execute is None:  # only if somebody launches DBOS without us
+        raise RuntimeError("the engine has no work to execute jobs with")
+    _execute(job, _step)
+
+
+class Engine:
+    """Executes jobs durably.
+
+    Args:
+        url: SQLAlchemy URL of the engine's own database.
+        lock: file that marks this state as worked on, for engines on SQLite; None for a shared database.
+        execute: what a job does; gets the job and `step`. Must not raise: what it raises is only logged.
+        width: how many jobs run at once.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        lock: Path | None,
+        execute: Callable[[dict[str, Any], Step], None],
+        width: int = 2,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = url
+        self._lock_path = lock
+        self._lock_fd: int | None = None
+        self._execute = execute
+        self.width = width
+        self._clock = clock
+        self._awake = False
+        self._busy_at = 0.0
+        self._mutex = threading.RLock()
+
+    def open(self) -> None:
+        """Take the state for this process and finish what a crashed one left; raises EngineBusy."""
+        if self._lock_path is not None:
+            fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(fd)
+                raise EngineBusy(
+                    "another venturalitica-agent works on this state",
+                    subject=str(self._lock_path),
+                    remedy="let it do the work, or stop it first",
+                ) from error
+            self._lock_fd = fd
+        self._wake()
+
+    def close(self) -> None:
+        """Stop; jobs in hand are taken up again at the next `open`."""
+        with self._mutex:
+            if self._awake:
+                DBOS.destroy(workflow_completion_timeout_sec=8)
+                self._awake = False
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    def submit(self, job_id: str, job: dict[str, Any]) -> None:
+        """Enqueue a job; a job whose id is already there is not enqueued again."""
+        with self._mutex:
+            self._wake()
+            with SetWorkflowID(job_id):
+                DBOS.enqueue_workflow(_QUEUE, _audit, job)
+
+    def status(self, job_id: str) -> str | None:
+        """DBOS's word for where a job is (see `ALIVE`), or None when there is no such job."""
+        with self._mutex:
+            self._wake()
+            found = DBOS.get_workflow_status(job_id)
+            return found.status if found else None
+
+    def rest(self, *, busy: bool) -> None:
+        """Called now and then: puts the engine to sleep when it has had nothing to do for a while."""
+        with self._mutex:
+            now = self._clock()
+            if busy:
+                self._busy_at = now
+            elif self._awake and now - self._busy_at > _REST_AFTER:
+                DBOS.destroy()
+                self._awake = False
+                log.debug("engine.asleep")
+
+    def _wake(self) -> None:
+        global _execute
+        self._busy_at = self._clock()
+        if self._awake:
+            return
+        _execute = self._execute
+        config = DBOSConfig(
+            name="venturalitica-agent",
+            system_database_url=self._url,
+            application_version=_JOB_FORMAT,
+            executor_id="local",
+            serializer=DBOSPortableJSONSerializer(),  # the default is pickle: database access would be code execution
+            log_level="ERROR",
+            notification_listener_polling_interval_sec=10.0,
+            scheduler_polling_interval_sec=60.0,
+        )
+        DBOS(config=config)
+        DBOS.launch()
+        DBOS.register_queue(
+            _QUEUE, worker_concurrency=self.width, polling_interval_sec=0.05, on_conflict="always_update"
+        )
+        self._awake = True
+        log.debug("engine.awake")

@@ -1,0 +1,85 @@
+"""Where each run stands with us, and how a new sight of it changes that. Pure: the ledger's rows live in `state`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from venturalitica_agent.domain.run import RunRef, RunStatus
+
+
+class Phase(StrEnum):
+    """Where a run stands. Every run that we ever saw is in exactly one of these; `status` counts them."""
+
+    RUNNING = "running"  # has not ended
+    SETTLING = "settling"  # ended; late metrics and datasets may still arrive
+    DUE = "due"  # ready, not yet handed to the engine
+    CLAIMED = "claimed"  # the engine has a durable job for it
+    DONE = "done"  # this revision was audited and tagged
+    IGNORED = "ignored"  # not to be audited; the reason says why
+    GONE = "gone"  # deleted in the store
+    STUCK = "stuck"  # not even an `error` could be written back; the reason says why
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One run in the ledger. Times are seconds since the epoch by our clock; `ref` holds the store's.
+
+    Attributes:
+        live: noticed while we watched (goes first), not found in a backlog.
+        ready_at: not before this moment.
+        attempts: how many jobs there were for this revision; makes the id of the next one.
+        failures: how many of them failed for another reason than a store that was away.
+        job: id of the job that holds it, when claimed.
+        audited_revision: the last revision whose verdict was tagged.
+    """
+
+    ref: RunRef
+    phase: Phase
+    reason: str = ""
+    live: bool = False
+    ready_at: float = 0.0
+    attempts: int = 0
+    failures: int = 0
+    job: str = ""
+    audited_revision: str = ""
+
+
+def after_sight(known: Entry | None, ref: RunRef, *, now: float, settle: float, backlog: bool) -> Entry:
+    """The ledger entry after the run was seen as `ref`; equal to `known` when nothing follows from it.
+
+    Level-triggered: seeing the same run a thousand times has the effect of seeing it once.
+
+    Args:
+        settle: quiet seconds after a run's end before it is due.
+        backlog: True during the first scan of a store: runs that ended before it are not urgent.
+    """
+    audited = known.audited_revision if known else ""
+    if ref.deleted:
+        if known and known.phase is Phase.GONE and known.ref == ref:
+            return known
+        return Entry(ref, Phase.GONE, "deleted in the store", audited_revision=audited)
+    if not ref.status.ended:
+        if known and known.phase is Phase.RUNNING and known.ref == ref:
+            return known
+        return Entry(ref, Phase.RUNNING, audited_revision=audited)
+    if known and known.ref.revision == ref.revision and known.phase not in (Phase.GONE, Phase.RUNNING):
+        return known
+    if audited == ref.revision:  # restored after a deletion: its verdict still stands
+        return Entry(ref, Phase.DONE, audited_revision=audited)
+    ended = (ref.end_time or 0) / 1000
+    if backlog and ended + settle <= now:
+        return Entry(ref, Phase.DUE, audited_revision=audited)
+    return Entry(ref, Phase.SETTLING, live=not backlog, ready_at=now + settle, audited_revision=audited)
+
+
+def vanished(known: Entry) -> Entry:
+    """The entry of a run that a complete scan did not find."""
+    return replace(known, phase=Phase.GONE, reason="no longer in the store")
+
+
+def stale(entry: Entry, *, now: float, limit: float) -> bool:
+    """RUNNING for longer than `limit` seconds: killed without a word, most likely. It never ended, so it is
+    never audited; it is counted and shown."""
+    started = (entry.ref.start_time or 0) / 1000
+    return entry.phase is Phase.RUNNING and entry.ref.status is RunStatus.RUNNING and now - started > limit

@@ -1,0 +1,108 @@
+"""Writing a verdict back: artifacts, read back, then the tags, read back. The tag is the commit point: whoever sees it
+finds the evidence complete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from venturalitica_agent import __version__
+from venturalitica_agent.domain.evidence import Decision, EvidenceBundle
+from venturalitica_agent.domain.run import Run
+from venturalitica_agent.domain.verdict import Status, counts_tag, worst
+from venturalitica_agent.errors import PermanentError, RunChanged, RunGone
+from venturalitica_agent.stores.base import Store
+
+PREFIX = "venturalitica."
+_FAILED_LIMIT = 5000  # MLflow's SQL stores cut a tag at 8,000 characters without saying so
+
+
+def verdict_tags(decisions: Sequence[tuple[Decision, EvidenceBundle]]) -> dict[str, str]:
+    """The tags of a run: one policy's verdict, or with several policies the worst one's, and each under its id."""
+    status = worst(d.verdict.status for d, _ in decisions)
+    deciding = next(((d, b) for d, b in decisions if d.verdict.status == status), decisions[0])
+    tags = {f"{PREFIX}{name}": value for name, value in _tags_of(*deciding).items()}
+    tags[f"{PREFIX}status"] = status.value
+    if len(decisions) > 1:
+        for decision, bundle in decisions:
+            tags |= {
+                f"{PREFIX}{decision.verdict.policy}.{name}": value
+                for name, value in _tags_of(decision, bundle).items()
+                if name not in ("audited_at", "agent_version")
+            }
+    return tags
+
+
+def _tags_of(decision: Decision, bundle: EvidenceBundle) -> dict[str, str]:
+    verdict = decision.verdict
+    failed = [
+        f.control
+        for f in verdict.findings
+        if f.enforcement != "report" and f.status in (Status.FAIL, Status.ERROR, Status.WARN)
+    ]
+    return {
+        "status": verdict.status.value,
+        "policy": f"{verdict.policy}@{verdict.version}",
+        "policy_digest": verdict.policy_digest,
+        "counts": counts_tag(verdict.counts),
+        "failed": cut_at_id(failed),
+        "evidence": bundle.evidence,
+        "evidence_digest": bundle.digest,
+        "audited_at": decision.decided_at,
+        "agent_version": __version__,
+    }
+
+
+def cut_at_id(ids: Sequence[str], limit: int = _FAILED_LIMIT) -> str:
+    """Control ids joined by commas, never cutting one in half."""
+    text = ""
+    for control in ids:
+        longer = f"{text},{control}" if text else control
+        if len(longer) > limit:
+            break
+        text = longer
+    return text
+
+
+def publish(store: Store, run: Run, decisions: Sequence[tuple[Decision, EvidenceBundle]]) -> Mapping[str, str]:
+    """Write evidence and tags on `run`; doing it again changes nothing. Returns the tags as they were read back.
+
+    Raises:
+        RunChanged: the run got a newer revision meanwhile; its tags are left to the newer audit.
+        RunGone: it was deleted meanwhile.
+        PermanentError: what was read back is not what was written.
+    """
+    for _, bundle in decisions:
+        store.put_files(run.ref.run_id, bundle.files)
+        for path, content in bundle.files.items():
+            if store.read_file(run.ref.run_id, path) != content:
+                raise PermanentError(
+                    "the store returned other bytes than were written",
+                    subject=f"{path} of run {run.ref.run_id}",
+                    remedy="check who else writes below `venturalitica/` of this run, and the artifact store's health",
+                )
+    still = store.look(run.ref.run_id)
+    if still is None or still.deleted:
+        raise RunGone("the run was deleted while it was audited", subject=f"run {run.ref.run_id}")
+    if still.revision != run.ref.revision:
+        raise RunChanged("the run changed while it was audited", subject=f"run {run.ref.run_id}")
+    tags = verdict_tags(decisions)
+    keep = set(tags)
+    stale = [t for t in store.get_tags(run.ref.run_id) if t.startswith(PREFIX) and t not in keep]
+    store.set_tags(run.ref.run_id, tags, remove=stale)
+    found = store.get_tags(run.ref.run_id)
+    wrong = sorted(name for name, value in tags.items() if found.get(name) != value)
+    if wrong:
+        raise PermanentError(
+            f"these tags read back otherwise than they were written: {', '.join(wrong)}",
+            subject=f"run {run.ref.run_id}",
+            remedy="check who else writes `venturalitica.*` tags",
+        )
+    on_models = {name: tags[name] for name in (f"{PREFIX}{n}" for n in ("status", "policy", "evidence_digest"))}
+    store.tag_models(run.ref.run_id, run.models, on_models)
+    return tags
+
+
+def rfc3339(seconds: float) -> str:
+    """Seconds since the epoch as RFC 3339 in UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

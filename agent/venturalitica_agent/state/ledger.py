@@ -1,0 +1,152 @@
+"""The ledger of runs: `domain.ledger.Entry` rows in SQL. Every change is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from venturalitica_agent.domain.ledger import Entry, Phase
+from venturalitica_agent.domain.run import RunRef, RunStatus
+from venturalitica_agent.state.tables import runs
+
+
+class Ledger:
+    """Reads and writes `Entry` rows. Safe from several threads; times are seconds since the epoch."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+
+    def get(self, store: str, run_id: str) -> Entry | None:
+        with self._engine.connect() as db:
+            row = db.execute(sa.select(runs).where(runs.c.store == store, runs.c.run_id == run_id)).mappings().first()
+        return _entry(row) if row else None
+
+    def of_store(self, store: str) -> dict[str, Entry]:
+        """Every entry of a store by run id."""
+        with self._engine.connect() as db:
+            rows = db.execute(sa.select(runs).where(runs.c.store == store)).mappings().all()
+        return {row["run_id"]: _entry(row) for row in rows}
+
+    def put(self, entries: Iterable[Entry], *, now: float) -> None:
+        """Insert or replace entries as seen at `now`."""
+        rows = [_row(entry, now) for entry in entries]
+        if not rows:
+            return
+        statement = self._insert(runs)
+        keep = ("store", "run_id", "seen_at")
+        changed = {c.name: statement.excluded[c.name] for c in runs.c if c.name not in keep}
+        with self._engine.begin() as db:
+            db.execute(statement.on_conflict_do_update(index_elements=["store", "run_id"], set_=changed), rows)
+
+    def settle(self, now: float) -> list[Entry]:
+        """Entries whose quiet time is over; the caller looks at each run once more before it is due."""
+        with self._engine.connect() as db:
+            found = db.execute(
+                sa.select(runs).where(runs.c.phase == Phase.SETTLING, runs.c.ready_at <= now).order_by(runs.c.ready_at)
+            )
+            return [_entry(row) for row in found.mappings()]
+
+    def due(
+        self, now: float, limit: int, *, only: Collection[tuple[str, str]] | None = None
+    ) -> list[Entry]:
+        """What to claim next: runs that ended while we watched first, then the backlog, newest first."""
+        wanted = sa.true() if only is None else sa.tuple_(runs.c.store, runs.c.run_id).in_(list(only))
+        with self._engine.connect() as db:
+            found = db.execute(
+                sa.select(runs)
+                .where(runs.c.phase == Phase.DUE, runs.c.ready_at <= now, wanted)
+                .order_by(runs.c.live.desc(), runs.c.end_time.desc(), runs.c.run_id)
+                .limit(limit)
+            )
+            return [_entry(row) for row in found.mappings()]
+
+    def in_phase(self, phase: Phase, store: str | None = None) -> list[Entry]:
+        with self._engine.connect() as db:
+            query = sa.select(runs).where(runs.c.phase == phase)
+            if store is not None:
+                query = query.where(runs.c.store == store)
+            return [_entry(row) for row in db.execute(query.order_by(runs.c.start_time)).mappings()]
+
+    def move(self, entry: Entry, phase: Phase, *, now: float, **changes: Any) -> bool:
+        """Change phase and fields of `entry`, unless someone changed its phase or revision meanwhile."""
+        with self._engine.begin() as db:
+            done = db.execute(
+                runs.update()
+                .where(
+                    runs.c.store == entry.ref.store,
+                    runs.c.run_id == entry.ref.run_id,
+                    runs.c.revision == entry.ref.revision,
+                    runs.c.phase == entry.phase,
+                )
+                .values(phase=phase, changed_at=now, **changes)
+            )
+        return done.rowcount == 1
+
+    def next_moment(self) -> float | None:
+        """The earliest moment at which an entry becomes ready; None when nothing is waiting."""
+        waiting = (Phase.SETTLING, Phase.DUE)
+        with self._engine.connect() as db:
+            return db.execute(sa.select(sa.func.min(runs.c.ready_at)).where(runs.c.phase.in_(waiting))).scalar()
+
+    def counts(self) -> Mapping[tuple[str, str, str], int]:
+        """(store, phase, reason) -> number of runs."""
+        with self._engine.connect() as db:
+            found = db.execute(
+                sa.select(runs.c.store, runs.c.phase, runs.c.reason, sa.func.count()).group_by(
+                    runs.c.store, runs.c.phase, runs.c.reason
+                )
+            )
+            return {(store, phase, reason): count for store, phase, reason, count in found}
+
+
+def _row(entry: Entry, now: float) -> dict[str, Any]:
+    ref = entry.ref
+    return {
+        "store": ref.store,
+        "run_id": ref.run_id,
+        "experiment_id": ref.experiment_id,
+        "status": ref.status.value,
+        "start_time": ref.start_time,
+        "end_time": ref.end_time,
+        "revision": ref.revision,
+        "phase": entry.phase.value,
+        "reason": entry.reason,
+        "live": entry.live,
+        "ready_at": entry.ready_at,
+        "attempts": entry.attempts,
+        "failures": entry.failures,
+        "job": entry.job,
+        "audited_revision": entry.audited_revision,
+        "seen_at": now,
+        "changed_at": now,
+    }
+
+
+def _entry(row: sa.RowMapping) -> Entry:
+    status, _, rest = row["revision"].partition("@")
+    inputs = rest.partition("#")[2]
+    ref = RunRef(
+        store=row["store"],
+        run_id=row["run_id"],
+        experiment_id=row["experiment_id"],
+        status=RunStatus(status),
+        start_time=row["start_time"],
+        end_time=row["end_time"],
+        deleted=row["phase"] == Phase.GONE,
+        inputs=inputs,
+    )
+    return Entry(
+        ref=ref,
+        phase=Phase(row["phase"]),
+        reason=row["reason"],
+        live=row["live"],
+        ready_at=row["ready_at"],
+        attempts=row["attempts"],
+        failures=row["failures"],
+        job=row["job"],
+        audited_revision=row["audited_revision"],
+    )

@@ -1,0 +1,171 @@
+"""Verdicts that were given, policies that were ever in force, and how each store is doing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from venturalitica_agent.domain.codec import from_plain, to_plain
+from venturalitica_agent.domain.evidence import Decision, EvidenceBundle, Published
+from venturalitica_agent.domain.policy import Policy
+from venturalitica_agent.domain.run import Run
+from venturalitica_agent.domain.verdict import Status, counts_tag
+from venturalitica_agent.state.tables import audits, policies, stores
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One given verdict, as `status` and the table of the demo show it."""
+
+    store: str
+    run_id: str
+    run_name: str
+    experiment: str
+    policy: str
+    version: str
+    status: str
+    counts: str
+    failed: tuple[str, ...]
+    evidence: str
+    link: str
+    end_time: int | None
+    tagged_at: float
+
+
+class Records:
+    """Reads and writes everything but the ledger of runs."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+
+    def _upsert(self, table: sa.Table, row: Mapping[str, Any], keep: Sequence[str] = ()) -> None:
+        statement = self._insert(table).values(**row)
+        keys = [c.name for c in table.primary_key]
+        changed = {c: statement.excluded[c] for c in row if c not in keys and c not in keep}
+        with self._engine.begin() as db:
+            db.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+
+    # -- policies -------------------------------------------------------------------------------------------
+    def keep_policy(self, policy: Policy, *, now: float) -> None:
+        """Keep the bytes of a policy for ever, so that a job can be finished under the version that it began with."""
+        row = {
+            "digest": policy.digest,
+            "id": policy.id,
+            "version": policy.version,
+            "file_name": policy.file_name,
+            "content": policy.content,
+            "first_seen": now,
+        }
+        self._upsert(policies, row, keep=("first_seen",))
+
+    def policy_source(self, digest: str) -> tuple[str, bytes] | None:
+        """(file name, bytes) of a policy version by digest."""
+        with self._engine.connect() as db:
+            row = db.execute(
+                sa.select(policies.c.file_name, policies.c.content).where(policies.c.digest == digest)
+            ).first()
+        return (row[0], row[1]) if row else None
+
+    # -- verdicts -------------------------------------------------------------------------------------------
+    def decision(self, store: str, run_id: str, audit_id: str) -> Decision | None:
+        """The decision that was already given for the same run, model, data, binding and policy."""
+        with self._engine.connect() as db:
+            found = db.execute(
+                sa.select(audits.c.decision).where(
+                    audits.c.store == store, audits.c.run_id == run_id, audits.c.audit_id == audit_id
+                )
+            ).scalar()
+        return from_plain(Decision, found) if found is not None else None
+
+    def keep_audit(
+        self, run: Run, decision: Decision, bundle: EvidenceBundle, published: Published, *, now: float
+    ) -> None:
+        verdict = decision.verdict
+        failed = [f.control for f in verdict.findings if f.status in (Status.FAIL, Status.ERROR, Status.WARN)]
+        row = {
+            "store": decision.store,
+            "run_id": run.ref.run_id,
+            "audit_id": decision.audit_id,
+            "policy": verdict.policy,
+            "version": verdict.version,
+            "policy_digest": verdict.policy_digest,
+            "status": verdict.status.value,
+            "experiment": run.experiment,
+            "run_name": run.name,
+            "link": published.link,
+            "counts": counts_tag(verdict.counts),
+            "failed": "\n".join(failed),
+            "evidence": bundle.evidence,
+            "evidence_digest": bundle.digest,
+            "end_time": run.ref.end_time,
+            "audited_at": now,
+            "tagged_at": published.tagged_at,
+            "decision": to_plain(Decision, decision),
+        }
+        self._upsert(audits, row)
+
+    def latest(self, store: str | None = None, run_id: str | None = None) -> list[AuditRecord]:
+        """The newest verdict of each (run, policy), newest first."""
+        query = sa.select(audits).order_by(audits.c.audited_at.desc())
+        if store is not None:
+            query = query.where(audits.c.store == store)
+        if run_id is not None:
+            query = query.where(audits.c.run_id == run_id)
+        found: dict[tuple[str, str, str], AuditRecord] = {}
+        with self._engine.connect() as db:
+            for row in db.execute(query).mappings():
+                found.setdefault((row["store"], row["run_id"], row["policy"]), _record(row))
+        return list(found.values())
+
+    # -- stores ---------------------------------------------------------------------------------------------
+    def store_up(self, store: str, uri: str, *, now: float, scanned: bool = False) -> bool:
+        """Note that a store answers; True when that is news."""
+        return self._store(store, uri, ok=True, error="", remedy="", now=now, scanned=scanned)
+
+    def store_down(self, store: str, uri: str, error: str, remedy: str, *, now: float) -> bool:
+        """Note that a store doesn't answer; True when that is news."""
+        return self._store(store, uri, ok=False, error=error, remedy=remedy, now=now, scanned=False)
+
+    def _store(self, store: str, uri: str, *, ok: bool, error: str, remedy: str, now: float, scanned: bool) -> bool:
+        known = self.stores().get(store)
+        news = known is None or known["ok"] != ok
+        row: dict[str, Any] = {
+            "id": store,
+            "uri": uri,
+            "ok": ok,
+            "since": now if news or known is None else known["since"],
+            "error": error,
+            "remedy": remedy,
+        }
+        if scanned:
+            row["scanned_at"] = now
+        if news or scanned or (known is not None and known["error"] != error):
+            self._upsert(stores, row)
+        return news
+
+    def stores(self) -> dict[str, dict[str, Any]]:
+        with self._engine.connect() as db:
+            return {row["id"]: dict(row) for row in db.execute(sa.select(stores)).mappings()}
+
+
+def _record(row: sa.RowMapping) -> AuditRecord:
+    return AuditRecord(
+        store=row["store"],
+        run_id=row["run_id"],
+        run_name=row["run_name"],
+        experiment=row["experiment"],
+        policy=row["policy"],
+        version=row["version"],
+        status=row["status"],
+        counts=row["counts"],
+        failed=tuple(x for x in row["failed"].split("\n") if x),
+        evidence=row["evidence"],
+        link=row["link"],
+        end_time=row["end_time"],
+        tagged_at=row["tagged_at"],
+    )

@@ -1,0 +1,116 @@
+"""The agent's own tables. One place for the schema; the engine keeps its tables in a database of its own beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from venturalitica_agent.errors import ConfigError
+
+metadata = sa.MetaData()
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("store", sa.String(12), primary_key=True),
+    sa.Column("run_id", sa.String(64), primary_key=True),
+    sa.Column("experiment_id", sa.String(256), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("start_time", sa.BigInteger),
+    sa.Column("end_time", sa.BigInteger),
+    sa.Column("revision", sa.String(128), nullable=False),
+    sa.Column("phase", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False, default=""),
+    sa.Column("live", sa.Boolean, nullable=False, default=False),
+    sa.Column("ready_at", sa.Float, nullable=False, default=0.0),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("failures", sa.Integer, nullable=False, default=0),
+    sa.Column("job", sa.String(32), nullable=False, default=""),
+    sa.Column("audited_revision", sa.String(128), nullable=False, default=""),
+    sa.Column("seen_at", sa.Float, nullable=False),
+    sa.Column("changed_at", sa.Float, nullable=False),
+    sa.Index("runs_by_phase", "phase", "live", "ready_at", "end_time"),
+)
+
+audits = sa.Table(
+    "audits",
+    metadata,
+    sa.Column("store", sa.String(12), primary_key=True),
+    sa.Column("run_id", sa.String(64), primary_key=True),
+    sa.Column("audit_id", sa.String(32), primary_key=True),
+    sa.Column("policy", sa.String(64), nullable=False),
+    sa.Column("version", sa.String(64), nullable=False),
+    sa.Column("policy_digest", sa.String(64), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("experiment", sa.Text, nullable=False),
+    sa.Column("run_name", sa.Text, nullable=False),
+    sa.Column("link", sa.Text, nullable=False),
+    sa.Column("counts", sa.String(64), nullable=False),
+    sa.Column("failed", sa.Text, nullable=False),
+    sa.Column("evidence", sa.Text, nullable=False),
+    sa.Column("evidence_digest", sa.String(64), nullable=False),
+    sa.Column("end_time", sa.BigInteger),
+    sa.Column("audited_at", sa.Float, nullable=False),
+    sa.Column("tagged_at", sa.Float, nullable=False),
+    sa.Column("decision", sa.JSON, nullable=False),
+    sa.Index("audits_by_run", "store", "run_id", "policy"),
+)
+
+policies = sa.Table(
+    "policies",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("id", sa.String(64), nullable=False),
+    sa.Column("version", sa.String(64), nullable=False),
+    sa.Column("file_name", sa.Text, nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+    sa.Column("first_seen", sa.Float, nullable=False),
+)
+
+stores = sa.Table(
+    "stores",
+    metadata,
+    sa.Column("id", sa.String(12), primary_key=True),
+    sa.Column("uri", sa.Text, nullable=False),
+    sa.Column("ok", sa.Boolean, nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("error", sa.Text, nullable=False, default=""),
+    sa.Column("remedy", sa.Text, nullable=False, default=""),
+    sa.Column("scanned_at", sa.Float),
+)
+
+
+def open_state(url: str) -> sa.Engine:
+    """The database behind `url` (a SQLAlchemy URL), with its tables made where they are missing."""
+    parsed = sa.make_url(url)
+    sqlite = parsed.get_backend_name() == "sqlite"
+    if sqlite and parsed.database:
+        folder = Path(parsed.database).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigError(
+                f"the state folder can't be made: {error.strerror}",
+                subject=str(folder),
+                remedy="set `state:` in agent.yaml to a folder that this user may write",
+            ) from error
+    engine = sa.create_engine(url, connect_args={"timeout": 30} if sqlite else {})
+    if sqlite:
+
+        @sa.event.listens_for(engine, "connect")
+        def _durable(connection: object, _record: object) -> None:
+            cursor = connection.cursor()  # type: ignore[attr-defined]  # a DBAPI connection has no common type
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.close()
+
+    try:
+        metadata.create_all(engine)
+    except sa.exc.SQLAlchemyError as error:
+        raise ConfigError(
+            f"the state can't be opened: {error.__class__.__name__}: {str(error).splitlines()[0]}",
+            subject=parsed.render_as_string(hide_password=True),
+            remedy="check `state:` in agent.yaml and the permissions of its folder",
+        ) from error
+    return engine

@@ -1,0 +1,377 @@
+"""The adapter to MLflow's client: the one place that imports mlflow. It reads runs and writes verdicts; how runs are
+noticed differs by kind of store and lives in the three `mlflow_*` modules that build on this one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+from venturalitica_agent.domain.run import LoggedDataset, LoggedModel, Run, RunRef, RunStatus
+from venturalitica_agent.errors import PermanentError, RunGone, StoreUnavailable, UntrustedInput
+from venturalitica_agent.stores import local_files
+from venturalitica_agent.stores.base import RemoteFile
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+T = TypeVar("T")
+
+# Our own back-off decides (mlflow's default is 7 retries with minutes between); the file store is refused by
+# default since MLflow 3.13 although it still holds most people's runs.
+_ENVIRONMENT = {
+    "MLFLOW_ALLOW_FILE_STORE": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+_REMOTE_SCHEMES = frozenset({"mlflow-artifacts", "s3", "gs", "wasbs", "abfss", "az"})
+_GONE = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE"})
+_AWAY = frozenset({"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "INTERNAL_ERROR"})
+_import_lock = threading.Lock()
+
+
+def redacted(uri: str) -> str:
+    """The URI without user, password, query or fragment: what may be shown, logged and hashed."""
+    parts = urlsplit(uri)
+    if not parts.netloc:
+        return uri
+    host = parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{host}{port}{parts.path}".rstrip("/")
+
+
+def store_id(uri: str) -> str:
+    """Twelve hex characters that name a store in our state and in audit ids."""
+    return sha256(redacted(uri).encode()).hexdigest()[:12]
+
+
+def input_fingerprint(links: Sequence[str]) -> str:
+    """The same text for the same set of links, whatever kind of store reports them; empty for no links."""
+    return sha256("\n".join(sorted(links)).encode()).hexdigest()[:16] if links else ""
+
+
+class MlflowAccess:
+    """Reading and writing of one MLflow store through MLflow's own client.
+
+    Args:
+        uri: tracking URI, possibly with credentials; kept out of `uri`, logs and errors.
+        roots: local folders that artifacts of this store may live in.
+        ui: where deep links point; empty when no UI is known.
+    """
+
+    def __init__(self, uri: str, *, roots: Sequence[Path] = (), ui: str = "") -> None:
+        self._tracking_uri = uri
+        self.roots = tuple(roots)
+        self._ui = ui.rstrip("/")
+        self._locations: dict[str, str] = {}
+
+    @property
+    def uri(self) -> str:
+        return redacted(self._tracking_uri)
+
+    @property
+    def id(self) -> str:
+        return store_id(self._tracking_uri)
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        with _import_lock:  # first import takes seconds; two threads at once have been seen to break it
+            for name, value in _ENVIRONMENT.items():
+                os.environ.setdefault(name, value)
+            from mlflow import MlflowClient
+
+            return MlflowClient(tracking_uri=self._tracking_uri)
+
+    def prepare(self) -> None:
+        """Import and connect ahead of need, so that the first audit doesn't pay for it."""
+        _ = self._client.tracking_uri
+
+    @contextmanager
+    def _asking(self, subject: str) -> Iterator[None]:
+        """Turn MLflow's exceptions into ours."""
+        from mlflow.exceptions import MlflowException, RestException
+
+        try:
+            yield
+        except MlflowException as error:
+            words = _short(error)
+            if error.error_code in _GONE and not _connection_lost(words):
+                raise RunGone(
+                    words, subject=subject, remedy="nothing to do if the run was deleted on purpose"
+                ) from error
+            if isinstance(error, RestException) and error.error_code not in _AWAY:
+                raise PermanentError(
+                    words, subject=subject, remedy=f"check the credentials and permissions for {self.uri}"
+                ) from error
+            raise StoreUnavailable(words, subject=self.uri, remedy="it is tried again with growing pauses") from error
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{type(error).__name__}: {_short(error)}",
+                subject=self.uri,
+                remedy="it is tried again with growing pauses",
+            ) from error
+
+    def look(self, run_id: str) -> RunRef | None:
+        """See `Store.look`; the stores that know a cheaper way do it that way."""
+        with self._asking(f"run {run_id}"):
+            try:
+                return self._ref(self._client.get_run(_plain(run_id)))
+            except Exception as error:
+                if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
+                    return None
+                raise
+
+    def _ref(self, found: Any) -> RunRef:
+        datasets = found.inputs.dataset_inputs if found.inputs else ()
+        models = found.outputs.model_outputs if found.outputs else ()
+        links = [*(f"d:{i.dataset.name}:{i.dataset.digest}" for i in datasets), *(f"m:{m.model_id}" for m in models)]
+        return RunRef(
+            store=self.id,
+            run_id=found.info.run_id,
+            experiment_id=found.info.experiment_id,
+            status=RunStatus(found.info.status),
+            start_time=found.info.start_time,
+            end_time=found.info.end_time,
+            deleted=found.info.lifecycle_stage == "deleted",
+            inputs=input_fingerprint(links),
+        )
+
+    def experiments(self) -> Mapping[str, str]:
+        with self._asking(self.uri):
+            found: dict[str, str] = {}
+            token = None
+            while True:
+                page = self._client.search_experiments(page_token=token, max_results=1000)
+                found.update((e.experiment_id, e.name) for e in page)
+                token = page.token
+                if not token:
+                    return found
+
+    # -- reading --------------------------------------------------------------------------------------------
+    def get_run(self, run_id: str) -> Run:
+        ref = self.look(run_id)  # before the content: what changes in between shows as a newer revision
+        if ref is None or ref.deleted:
+            raise RunGone("the run is deleted or was never there", subject=f"run {run_id}")
+        with self._asking(f"run {run_id}"):
+            found = _settled(lambda: self._client.get_run(run_id))
+            experiment = self._client.get_experiment(found.info.experiment_id).name
+            models = self._models(found)
+        self._locations[run_id] = found.info.artifact_uri
+        return Run(
+            ref=ref,
+            name=found.info.run_name or "",
+            experiment=experiment,
+            artifact_uri=found.info.artifact_uri,
+            tags=dict(found.data.tags),
+            params=dict(found.data.params),
+            metrics=dict(found.data.metrics),
+            datasets=tuple(_dataset(i) for i in (found.inputs.dataset_inputs if found.inputs else ())),
+            models=models,
+        )
+
+    def _models(self, found: Any) -> tuple[LoggedModel, ...]:
+        outputs = found.outputs.model_outputs if found.outputs else ()
+        models = []
+        for output in outputs:
+            logged = self._client.get_logged_model(output.model_id)
+            models.append(
+                LoggedModel(
+                    name=logged.name or output.model_id,
+                    location=logged.artifact_location,
+                    model_id=output.model_id,
+                    ready=str(logged.status).rsplit(".", 1)[-1] == "READY",
+                    step=output.step,
+                )
+            )
+        if models:
+            return tuple(models)
+        # MLflow 2 keeps models among the run's artifacts and names them in a tag.
+        paths = [f.path for f in self._list(found.info.artifact_uri) if f.path.rsplit("/", 1)[-1] == "MLmodel"]
+        return tuple(
+            LoggedModel(name=p.rpartition("/")[0], location=found.info.artifact_uri, path=p.rpartition("/")[0])
+            for p in sorted(paths)
+        )
+
+    def _location(self, run_id: str) -> str:
+        if run_id not in self._locations:
+            with self._asking(f"run {run_id}"):
+                self._locations[run_id] = _settled(lambda: self._client.get_run(run_id)).info.artifact_uri
+        return self._locations[run_id]
+
+    def _local(self, location: str) -> Path | None:
+        """The local folder behind an artifact location; None when it is remote. Refuses every other scheme."""
+        path = local_files.local_path(location)
+        if path is not None:
+            return local_files.inside(path, self.roots)
+        scheme = urlsplit(location).scheme
+        if scheme not in _REMOTE_SCHEMES:
+            raise UntrustedInput(
+                f"artifacts behind `{scheme}:` are not read",
+                subject=location[:200],
+                remedy="use file, s3, gs, wasbs or mlflow-artifacts",
+            )
+        return None
+
+    def _list(self, location: str) -> list[RemoteFile]:
+        local = self._local(location)
+        if local is not None:
+            if not local.is_dir():
+                return []
+            return [RemoteFile(path, size) for path, size in local_files.list_regular(local)]
+        from mlflow.artifacts import list_artifacts
+
+        found: list[RemoteFile] = []
+        pending = [""]
+        while pending:
+            folder = pending.pop()
+            with self._asking(location):
+                entries = list_artifacts(
+                    artifact_uri=f"{location}/{folder}" if folder else location, tracking_uri=self._tracking_uri
+                )
+            for entry in entries:
+                # Listings of a sub-folder come relative to it or to its parent, depending on the repository.
+                name = entry.path.rsplit("/", 1)[-1]
+                path = str(local_files.safe_relative(f"{folder}/{name}" if folder else name))
+                if entry.is_dir:
+                    pending.append(path)
+                else:
+                    found.append(RemoteFile(path, entry.file_size))
+            if len(found) + len(pending) > 10_000:
+                raise UntrustedInput("holds more than 10,000 files", subject=location[:200])
+        return sorted(found, key=lambda f: f.path)
+
+    def list_files(self, run_id: str) -> Sequence[RemoteFile]:
+        return self._list(self._location(run_id))
+
+    def _fetch(self, location: str, path: str, destination: Path) -> None:
+        relative = local_files.safe_relative(path)
+        local = self._local(location)
+        if local is not None:
+            local_files.copy_regular(local, path, destination)
+            return
+        from mlflow.artifacts import download_artifacts
+
+        with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
+            with self._asking(f"{location}/{relative}"):
+                download_artifacts(
+                    artifact_uri=f"{location}/{relative}", dst_path=folder, tracking_uri=self._tracking_uri
+                )
+            # A server may answer with anything: only a regular file of the asked name is taken.
+            files = [p for p, _ in local_files.list_regular(Path(folder))]
+            if len(files) != 1:
+                raise UntrustedInput(f"the store answered with {len(files)} files instead of one", subject=path[:200])
+            local_files.copy_regular(Path(folder), files[0], destination)
+
+    def fetch_file(self, run_id: str, path: str, destination: Path) -> None:
+        self._fetch(self._location(run_id), path, destination)
+
+    def fetch_model(self, run_id: str, model: LoggedModel, destination: Path) -> None:  # noqa: ARG002 - the Protocol's
+        prefix = f"{model.path}/" if model.path else ""
+        for file in self._list(model.location):
+            if file.path.startswith(prefix):
+                self._fetch(model.location, file.path, destination / file.path.removeprefix(prefix))
+
+    def read_file(self, run_id: str, path: str) -> bytes:
+        location = self._location(run_id)
+        local = self._local(location)
+        if local is not None:
+            return local_files.read_regular(local, path)
+        with tempfile.TemporaryDirectory() as folder:
+            self._fetch(location, path, Path(folder) / "file")
+            return (Path(folder) / "file").read_bytes()
+
+    # -- writing --------------------------------------------------------------------------------------------
+    def put_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
+        location = self._location(run_id)
+        local = self._local(location)
+        if local is not None:
+            local.mkdir(parents=True, exist_ok=True)
+            for path, content in files.items():
+                local_files.write_regular(local, path, content)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for path, content in files.items():
+                target = Path(folder, *local_files.safe_relative(path).parts)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+            with self._asking(f"run {run_id}"):
+                self._client.log_artifacts(run_id, folder)
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str], remove: Sequence[str] = ()) -> None:
+        from mlflow.entities import RunTag
+
+        with self._asking(f"run {run_id}"):
+            present = set(_settled(lambda: self._client.get_run(run_id)).data.tags) if remove else set()
+            for name in sorted(present & set(remove)):
+                self._client.delete_tag(run_id, name)
+            _settled(lambda: self._client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()]))
+
+    def get_tags(self, run_id: str) -> Mapping[str, str]:
+        with self._asking(f"run {run_id}"):
+            return dict(_settled(lambda: self._client.get_run(run_id)).data.tags)
+
+    def tag_models(self, run_id: str, models: Sequence[LoggedModel], tags: Mapping[str, str]) -> None:
+        with self._asking(f"run {run_id}"):
+            for model in models:
+                if model.model_id:
+                    self._client.set_logged_model_tags(model.model_id, dict(tags))
+            for version in self._client.search_model_versions(f"run_id = '{_plain(run_id)}'"):
+                for name, value in tags.items():
+                    self._client.set_model_version_tag(version.name, version.version, name, value)
+
+    # -- links ----------------------------------------------------------------------------------------------
+    def run_link(self, run: Run) -> str:
+        if not self._ui:
+            return ""
+        return f"{self._ui}/#/experiments/{quote(run.ref.experiment_id, safe='')}/runs/{quote(run.ref.run_id, safe='')}"
+
+
+def _plain(run_id: str) -> str:
+    if not run_id.isalnum():
+        raise UntrustedInput("is not a run id", subject=repr(run_id[:80]))
+    return run_id
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _connection_lost(words: str) -> bool:
+    return "failed with exception" in words or "Max retries exceeded" in words
+
+
+def _settled(ask: Callable[[], T]) -> T:
+    """Ask again when the file store is read in the middle of a rewrite (an empty `meta.yaml` is such an instant)."""
+    from mlflow.exceptions import MlflowException, RestException
+
+    for pause in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4):
+        try:
+            return ask()
+        except RestException:
+            raise
+        except (AttributeError, TypeError, KeyError, MlflowException):
+            time.sleep(pause)
+    return ask()
+
+
+def _dataset(given: Any) -> LoggedDataset:
+    context = next((t.value for t in given.tags if t.key == "mlflow.data.context"), "")
+    return LoggedDataset(
+        name=given.dataset.name,
+        digest=given.dataset.digest,
+        context=context,
+        source_type=given.dataset.source_type,
+        source=given.dataset.source,
+        schema=given.dataset.schema or "",
+        profile=given.dataset.profile or "",
+    )
