@@ -1,0 +1,132 @@
+"""Reads our own shape of policy file: strict, every mistake at once, each with its line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from enum import StrEnum
+
+from venturalitica_agent.domain.policy import Control, Enforcement, Outcome, Policy, Source, Split
+from venturalitica_agent.policy.oscal import OSCAL_ROOTS
+from venturalitica_agent.policy.rules import (
+    DEFAULTS,
+    PolicyFile,
+    complaints,
+    control_id,
+    decided,
+    metric,
+    needs_predictions,
+    outcome,
+    policy_id,
+    policy_version,
+    requirement,
+    role_name,
+)
+from venturalitica_agent.settings.selector import read_selector
+from venturalitica_agent.strict_yaml import BadValue, Fields, Scalar, printable, shown
+
+_line_of_text = printable(500)
+
+
+class SourceKind(StrEnum):
+    """Where a threshold comes from. `house` is a default that the policy's owner must confirm."""
+
+    LAW = "law"
+    GUIDANCE = "guidance"
+    CONVENTION = "convention"
+    HOUSE = "house"
+
+
+def read_native(root: Fields, file: PolicyFile) -> Policy:
+    """The policy as far as it is readable; mistakes are noted in `root`."""
+    root.require("policy", "version", "controls")
+    controls = _controls(root)
+    applies_to = root.map("applies_to")
+    policy = replace(
+        file.policy(
+            root.read("policy", policy_id, ""),
+            root.read("version", policy_version, ""),
+            controls,
+            root.read("title", _line_of_text, ""),
+            "native",
+        ),
+        law=_law(root),
+        applies_to=read_selector(applies_to) if applies_to else None,
+    )
+    root.close(also=OSCAL_ROOTS)
+    return policy
+
+
+def _controls(root: Fields) -> tuple[Control, ...]:
+    items = root.maps("controls")
+    place = root.node("controls")
+    if place is not None and not items:
+        root.note(place, "a policy without controls requires nothing")
+    controls: dict[str, Control] = {}
+    for fields in items:
+        control = _control(fields)
+        if control.id in controls:
+            first = controls[control.id].line
+            fields.complain("id", f"the control {shown(control.id)} is on line {first} already")
+        elif control.id:
+            controls[control.id] = control
+    return tuple(controls.values())
+
+
+def _control(fields: Fields) -> Control:
+    fields.require("id", "metric", "require")
+    spec = fields.read("metric", metric, None)
+    on = fields.choice("on", Split, DEFAULTS.on)
+    usual = Outcome.PREDICTIONS if on is Split.EVALUATION else Outcome.LABELS
+    asked = fields.choice("of", Outcome, usual)
+    control = replace(
+        DEFAULTS,
+        id=fields.read("id", control_id, ""),
+        metric=spec.name if spec else "",
+        require=fields.read("require", requirement, DEFAULTS.require),
+        article=fields.read("article", _line_of_text, ""),
+        title=fields.read("title", _line_of_text, ""),
+        risk=fields.read("risk", _line_of_text, ""),
+        role=fields.read("role", role_name, None),
+        on=on,
+        of=outcome(spec, asked) if spec else asked,
+        target=fields.read("target", role_name, DEFAULTS.target),
+        prediction=fields.read("prediction", role_name, DEFAULTS.prediction),
+        enforcement=fields.choice("enforcement", Enforcement, DEFAULTS.enforcement),
+        source=_source(fields),
+        line=fields.place.line,
+    )
+    control = decided(fields, control)
+    if spec:
+        for part, wrong in complaints(control, spec):
+            fields.complain(part, wrong)
+        if "of" in fields and control.of is not asked:
+            wrong = "needs predictions" if needs_predictions(spec) else "looks at neither labels nor predictions"
+            fields.complain("of", f"{spec.name} {wrong}: remove 'of'")
+    fields.close()
+    return control
+
+
+def _source(control: Fields) -> Source:
+    fields = control.map("source")
+    if fields is None:
+        return Source()
+    fields.require("kind")
+    source = Source(fields.choice("kind", SourceKind, SourceKind.HOUSE).value, fields.read("ref", _line_of_text, ""))
+    fields.close()
+    return source
+
+
+def _law(root: Fields) -> dict[str, str]:
+    fields = root.map("law")
+    if fields is None:
+        return {}
+    law = {"text": fields.read("text", _line_of_text, ""), "consolidated": fields.read("consolidated", _date, "")}
+    fields.close()
+    return {key: value for key, value in law.items() if value}
+
+
+def _date(scalar: Scalar) -> str:
+    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", scalar.text):
+        raise BadValue(f"must be a date such as 2026-07-27, not {shown(scalar.text)}")
+    return scalar.text

@@ -1,0 +1,216 @@
+"""Puts the settings together: agent.yaml, then variables over it, then what the folder gives away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import TypeVar
+
+from venturalitica_agent.errors import ConfigError
+from venturalitica_agent.settings.audits import read_audits, read_stores, tracking_store
+from venturalitica_agent.settings.environment import PREFIX, Variables
+from venturalitica_agent.settings.model import CacheSettings, SandboxSettings, Settings, StoreSettings, WebSettings
+from venturalitica_agent.settings.values import (
+    duration,
+    folder_path,
+    mlflow_uri,
+    port,
+    size,
+    some_time,
+    state_url,
+    whole,
+)
+from venturalitica_agent.strict_yaml import (
+    BadValue,
+    Fields,
+    MapNode,
+    Mistake,
+    Mistakes,
+    Scalar,
+    parse,
+    printable,
+    read_fields,
+    read_file,
+    understand,
+)
+
+T = TypeVar("T")
+Convert = Callable[[Scalar, Path], T]  # the folder is where relative paths start
+
+
+def load_settings(path: Path | None, *, env: Mapping[str, str], cwd: Path) -> Settings:
+    """The settings of `path`, or of `cwd`/agent.yaml where it exists, or of a bare folder.
+
+    `VENTURALITICA_<KEY>` (sections joined with `_`, e.g. `VENTURALITICA_WEB_PORT`) overrides each single setting; the
+    real environment wins over `.env`. Relative paths start from agent.yaml's folder, in `.env` from its own, in a
+    real variable from `cwd`.
+
+    Raises:
+        InvalidDocument: agent.yaml or a variable is wrong; every mistake with its place.
+        ConfigError: a file can't be read, or there is no store or no policy.
+    """
+    file = _agent_yaml(path, cwd)
+    folder = file.parent if file else cwd.absolute()
+    mistakes = Mistakes(str(file) if file else str(folder))
+    variables = Variables(env, cwd.absolute(), folder)
+    root = read_fields(parse(read_file(file), mistakes), "the file", mistakes) if file else None
+    if root is None:
+        root = Fields((), MapNode((), 1, 1, ""), mistakes)
+    settings = replace(_Reader(root, variables, folder).read(), file=file)
+    mistakes.raise_if_any()
+    return settings
+
+
+def default_agent_yaml() -> str:
+    """The commented agent.yaml that `init` writes."""
+    return resources.files(__package__).joinpath("template.yaml").read_text(encoding="utf-8")
+
+
+def _agent_yaml(path: Path | None, cwd: Path) -> Path | None:
+    if path is not None:
+        return (cwd / path).absolute()
+    file = cwd.absolute() / "agent.yaml"
+    return file if file.exists() else None
+
+
+class _Reader:
+    """Reads one agent.yaml (or none: then every field is missing) with the variables over it."""
+
+    def __init__(self, root: Fields, variables: Variables, folder: Path) -> None:
+        self._root = root
+        self._variables = variables
+        self._folder = folder
+        self._names: list[str] = []
+
+    def read(self) -> Settings:
+        home = self._folder / ".venturalitica"
+        plain = Settings(self._folder, (), Path(), f"sqlite:///{home / 'agent.db'}", CacheSettings(home / "cache"))
+        stores = read_stores(self._root, self._folder)
+        policies = self._setting(self._root, "policies", folder_path, Path())
+        settings = replace(
+            plain,
+            stores=stores,
+            policies=policies,
+            audits=read_audits(self._root, self._folder),
+            state=self._setting(self._root, "state", state_url, plain.state),
+            settle=self._setting(self._root, "settle", _anywhere(duration), plain.settle),
+            reconcile=self._setting(self._root, "reconcile", _anywhere(some_time), plain.reconcile),
+            stale_running=self._setting(self._root, "stale_running", _anywhere(some_time), plain.stale_running),
+            concurrency=self._setting(self._root, "concurrency", _count(1, 64), plain.concurrency),
+            cache=self._cache(plain.cache),
+            sandbox=self._sandbox(plain.sandbox),
+            web=self._web(plain.web),
+            environment=self._variables.credentials(),
+        )
+        self._root.close()
+        self._variables.note_misspelt(self._names, self._root.mistakes)
+        return self._completed(settings)
+
+    def _cache(self, plain: CacheSettings) -> CacheSettings:
+        fields = self._section("cache")
+        cache = CacheSettings(
+            folder=self._setting(fields, "cache.folder", folder_path, plain.folder),
+            size=self._setting(fields, "cache.size", _anywhere(size), plain.size),
+        )
+        fields.close()
+        return cache
+
+    def _sandbox(self, plain: SandboxSettings) -> SandboxSettings:
+        fields = self._section("sandbox")
+        sandbox = SandboxSettings(
+            wall=self._setting(fields, "sandbox.wall", _anywhere(some_time), plain.wall),
+            cpu=self._setting(fields, "sandbox.cpu", _anywhere(some_time), plain.cpu),
+            memory=self._setting(fields, "sandbox.memory", _anywhere(size), plain.memory),
+            output=self._setting(fields, "sandbox.output", _anywhere(size), plain.output),
+            warm=self._setting(fields, "sandbox.warm", _count(0, 16), plain.warm),
+        )
+        fields.close()
+        return sandbox
+
+    def _web(self, plain: WebSettings) -> WebSettings:
+        fields = self._section("web")
+        web = WebSettings(
+            host=self._setting(fields, "web.host", _anywhere(printable(253)), plain.host),
+            port=self._setting(fields, "web.port", _anywhere(port), plain.port),
+        )
+        fields.close()
+        return web
+
+    def _section(self, key: str) -> Fields:
+        return self._root.map(key) or Fields((), self._root.place, self._root.mistakes)
+
+    def _setting(self, fields: Fields, name: str, convert: Convert[T], default: T) -> T:
+        """One single setting, `section.key`: the variable's value, else the file's, else the default."""
+        key = name.rpartition(".")[2]
+        value = fields.read(key, lambda scalar: convert(scalar, self._folder), default)
+        variable_name = PREFIX + name.upper().replace(".", "_")
+        self._names.append(variable_name)
+        return self._variable(variable_name, convert, value)
+
+    def _variable(self, name: str, convert: Convert[T], default: T) -> T:
+        variable = self._variables.get(name)
+        if variable is None:
+            return default
+        value, _ = understand(variable.value)
+        try:
+            return convert(Scalar(variable.value, value), variable.folder)
+        except BadValue as error:
+            what = f"{name} of {variable.origin} {error.what}"
+            self._root.mistakes.add(Mistake(0, 0, name, "", what, error.nearest))
+            return default
+
+    def _completed(self, settings: Settings) -> Settings:
+        """Stores and policies that nobody named are looked for; mistakes that were noted come first."""
+        missing: list[tuple[str, str]] = []
+        if "stores" not in self._root:
+            settings = replace(settings, stores=self._found_stores())
+        if not settings.stores:
+            missing.append(
+                ("no store is named and none was found", "set MLFLOW_TRACKING_URI or name one under 'stores'")
+            )
+        if settings.policies == Path():
+            settings = replace(settings, policies=self._found_policies() or Path())
+        if settings.policies == Path():
+            missing.append(
+                ("no policy is named and none was found", "put one into ./policies or name it under 'policies'")
+            )
+        self._root.mistakes.raise_if_any()
+        if missing:
+            raise ConfigError(
+                "; ".join(what for what, _ in missing),
+                subject=str(self._folder),
+                remedy="; ".join(remedy for _, remedy in missing) + "; `venturalitica-agent init` writes both files",
+            )
+        return settings
+
+    def _found_stores(self) -> tuple[StoreSettings, ...]:
+        uri = self._variable("MLFLOW_TRACKING_URI", mlflow_uri, "")
+        if uri:
+            return (tracking_store(uri),)
+        database, runs = self._folder / "mlflow.db", self._folder / "mlruns"
+        found = [f"sqlite:///{database}"] if database.is_file() else []
+        return tuple(tracking_store(uri) for uri in (*found, *([str(runs)] if _is_file_store(runs) else ())))
+
+    def _found_policies(self) -> Path | None:
+        candidates = (self._folder / "policies", self._folder / "model_policy.yaml")
+        return next((path for path in candidates if path.exists()), None)
+
+
+def _is_file_store(folder: Path) -> bool:
+    # The artifacts of a mlflow.db are kept under mlruns too; only a file store's experiments describe themselves.
+    try:
+        return folder.is_dir() and any((child / "meta.yaml").is_file() for child in folder.iterdir())
+    except OSError as error:
+        remedy = "let this user read it, or name the stores in agent.yaml"
+        raise ConfigError(f"can't be looked into: {error.strerror}", subject=str(folder), remedy=remedy) from error
+
+
+def _anywhere(convert: Callable[[Scalar], T]) -> Convert[T]:
+    """A converter that doesn't care where relative paths start."""
+    return lambda scalar, _: convert(scalar)
+
+
+def _count(low: int, high: int) -> Convert[int]:
+    return lambda scalar, _: whole(scalar, low, high)

@@ -1,0 +1,144 @@
+"""The settings as frozen dataclasses: each field with its unit and its default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from venturalitica_agent.domain.policy import Selector
+from venturalitica_agent.domain.subject import ColumnBinding, DataPlan, DataRef
+from venturalitica_agent.strict_yaml import redacted
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """One place where runs live.
+
+    Attributes:
+        kind: "mlflow", "wandb" or "wandb_offline".
+        uri: mlflow: an absolute folder, `sqlite:///<absolute file>`, or a database or http(s) URL; wandb:
+            `entity/project`; wandb_offline: an absolute folder. May hold credentials, so it is never in `repr`.
+        ui: where deep links point; default: the URI itself, without credentials, if it is http, else empty.
+        poll: seconds between two looks at a store that can't be watched; default 5.
+        artifacts: absolute local folders, beside the store's own, that data may be read from; default none.
+    """
+
+    kind: str
+    uri: str = field(repr=False)
+    ui: str = ""
+    poll: float = 5.0
+    artifacts: tuple[Path, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The URI without credentials, for messages and logs."""
+        return redacted(self.uri)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.shown}"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """Which runs are audited against which policies, with which data and columns.
+
+    Attributes:
+        name: unique among the audits.
+        selector: which runs; default: every FINISHED one.
+        policies: ids of policies, at least one.
+        data: "evaluation" and "training" to where the table is; a missing key leaves the choice to the agent.
+        columns: role to the column it is bound to; `how` is "declared".
+        auto: may roles be inferred from synonyms? The evidence then says "inferred". Default false.
+    """
+
+    name: str
+    selector: Selector
+    policies: tuple[str, ...]
+    data: Mapping[str, DataRef] = field(default_factory=dict)
+    columns: Mapping[str, ColumnBinding] = field(default_factory=dict)
+    auto: bool = False
+
+    @property
+    def plan(self) -> DataPlan:
+        """What fetching needs of this audit."""
+        return DataPlan(self.data, self.columns, self.auto)
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSettings:
+    """Limits of the sandbox that models run in.
+
+    Attributes:
+        wall: seconds of wall clock for one model; default 60.
+        cpu: seconds of processor time; default 30.
+        memory: bytes of address space; default 2 GiB.
+        output: bytes that it may answer with; default 64 MiB.
+        warm: workers kept ready, about 250 MB each; default 1; 0 starts each one when it is needed.
+    """
+
+    wall: float = 60.0
+    cpu: float = 30.0
+    memory: int = 2 * GIB
+    output: int = 64 * MIB
+    warm: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """Where fetched models and data are kept.
+
+    Attributes:
+        folder: absolute; default `.venturalitica/cache` beside agent.yaml.
+        size: bytes that it may hold before the oldest are dropped; default 2 GiB.
+    """
+
+    folder: Path
+    size: int = 2 * GIB
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """Where the status page listens: host (default 127.0.0.1) and TCP port (default 8321)."""
+
+    host: str = "127.0.0.1"
+    port: int = 8321
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the agent was told.
+
+    Attributes:
+        folder: absolute folder that relative paths were resolved against: agent.yaml's, or the working directory.
+        stores: at least one.
+        policies: absolute folder or file of policies.
+        state: SQLAlchemy URL of the agent's own database: `sqlite:///<absolute file>` (default
+            `.venturalitica/agent.db`) or `postgresql://...`. May hold credentials, so it is never in `repr`.
+        cache, sandbox, web: see there.
+        audits: in the order of the file; empty: each policy's own `applies_to` says which runs.
+        settle: seconds of quiet after a run's end before it is due; default 5.
+        reconcile: seconds between two sweeps over whole stores; default 300.
+        stale_running: seconds after which a run that is still RUNNING is reported as stuck; default 24 h.
+        concurrency: audits at a time; default 2.
+        environment: tracker credentials (MLFLOW_*, WANDB_*, AWS_*) that `.env` gives and the real environment
+            doesn't, for the caller to apply; never in `repr`.
+        file: the agent.yaml that was read, or None.
+    """
+
+    folder: Path
+    stores: tuple[StoreSettings, ...]
+    policies: Path
+    state: str = field(repr=False)
+    cache: CacheSettings
+    audits: tuple[AuditSettings, ...] = ()
+    settle: float = 5.0
+    reconcile: float = 300.0
+    stale_running: float = 86_400.0
+    concurrency: int = 2
+    sandbox: SandboxSettings = field(default_factory=SandboxSettings)
+    web: WebSettings = field(default_factory=WebSettings)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    file: Path | None = None
