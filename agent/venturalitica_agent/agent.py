@@ -1,0 +1,205 @@
+"""The agent assembled: settings made into stores, policies, state, engine, cache and sandbox."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from venturalitica_agent.auditor import Auditor
+from venturalitica_agent.claim.engine import Engine
+from venturalitica_agent.claim.plan import AuditRule
+from venturalitica_agent.detect.reconcile import Reconciler
+from venturalitica_agent.domain.policy import Policy, Selector
+from venturalitica_agent.domain.run import RunRef
+from venturalitica_agent.domain.subject import DataPlan
+from venturalitica_agent.errors import ConfigError, PermanentError, SandboxUnavailable
+from venturalitica_agent.fetch.cache import Cache
+from venturalitica_agent.logging import clean, get_logger
+from venturalitica_agent.pipeline import World
+from venturalitica_agent.policy.load import load_policies, parse_policy
+from venturalitica_agent.sandbox.launcher import Limits, Sandbox
+from venturalitica_agent.settings import Settings
+from venturalitica_agent.state.ledger import Ledger
+from venturalitica_agent.state.records import Records
+from venturalitica_agent.state.tables import open_state
+from venturalitica_agent.stores.opening import MlflowStore, open_mlflow
+
+log = get_logger(__name__)
+
+
+class Agent:
+    """Everything that a process which audits needs.
+
+    Attributes:
+        stores: by id. policies: those in force, by id. rules: which runs each applies to.
+        on_progress: called whenever an audit moved on; set it before `open`.
+
+    Raises:
+        ConfigError: a policy, a rule or the state can't be used; nothing has been started then.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        for name, value in settings.environment.items():
+            os.environ.setdefault(name, value)  # trackers' own clients read their credentials there
+        self.stores: dict[str, MlflowStore] = {}
+        self._polls: dict[str, float] = {}
+        for given in settings.stores:
+            if given.kind != "mlflow":
+                log.warning("store.unsupported", store=given.shown, reason="this version audits MLflow stores only")
+                continue
+            store = open_mlflow(given.uri, roots=given.artifacts, ui=given.ui)
+            self.stores[store.id] = store
+            self._polls[store.id] = given.poll
+        if not self.stores:
+            raise ConfigError(
+                "no store that this version can audit", remedy="add `- mlflow: …` to `stores:` in agent.yaml"
+            )
+        self.policies = {p.id: p for p in load_policies(settings.policies)}
+        self.rules = rules_of(settings, self.policies)
+        self._state_url = sa.make_url(settings.state)
+        self._engine_db = open_state(settings.state)
+        self.ledger = Ledger(self._engine_db)
+        self.records = Records(self._engine_db)
+        for policy in self.policies.values():
+            self.records.keep_policy(policy, now=time.time())
+        self.reconciler = Reconciler(self.ledger, settle=settings.settle)
+        self.on_progress: Callable[[], None] = lambda: None
+        self._sandbox_facts: Mapping[str, str] | None = None
+        self._proving = threading.Lock()
+
+    @property
+    def state_shown(self) -> str:
+        return self._state_url.render_as_string(hide_password=True)
+
+    def open(self) -> None:
+        """Take the state, start the engine (which takes up what a crash left) and the sandbox."""
+        folder = self.settings.cache.folder
+        limits = self.settings.sandbox
+        self.cache = Cache(folder, limit=self.settings.cache.size)
+        self.sandbox = Sandbox(
+            limits=Limits(
+                wall_seconds=limits.wall,
+                cpu_seconds=int(limits.cpu),
+                memory_bytes=limits.memory,
+                output_bytes=limits.output,
+            ),
+            workdir=folder / "sandbox",
+        )
+        world = World(
+            store_of=lambda store: self.stores[store],
+            policy_of=self._policy,
+            records=self.records,
+            cache=self.cache,
+            sandbox=self.sandbox,
+            roots={s: self._roots(s) for s in self.stores},
+            sandbox_facts=self.sandbox_facts,
+        )
+        self.auditor = Auditor(
+            stores=self.stores,
+            ledger=self.ledger,
+            reconciler=self.reconciler,
+            rules=self.rules,
+            policies=self.policies,
+            world=world,
+            on_progress=lambda: self.on_progress(),
+        )
+        sqlite = self._state_url.get_backend_name() == "sqlite"
+        database = Path(self._state_url.database or "")
+        self.engine = Engine(
+            f"sqlite:///{database.with_suffix('.engine.db')}" if sqlite else self.settings.state,
+            lock=database.with_suffix(".lock") if sqlite else None,
+            execute=self.auditor.execute,
+            width=self.settings.concurrency,
+        )
+        try:
+            self.engine.open()
+        except BaseException:
+            self.sandbox.close()
+            raise
+
+    def close(self) -> None:
+        self.engine.close()
+        self.sandbox.close()
+        self._engine_db.dispose()
+
+    def prepare(self) -> None:
+        """Have clients imported and a sandbox worker warm before a run ends."""
+        for store in self.stores.values():
+            store.prepare()
+        self.sandbox_facts()
+        try:
+            self.sandbox.warm(self.settings.sandbox.warm)
+        except SandboxUnavailable as error:
+            log.warning("sandbox.unavailable", reason=error.what, remedy=error.remedy)
+
+    def sandbox_facts(self) -> Mapping[str, str]:
+        """Tier and profile of the sandbox, proven once per process by a canary; empty when there is none."""
+        with self._proving:
+            if self._sandbox_facts is None:
+                try:
+                    info = self.sandbox.probe()
+                except SandboxUnavailable as error:
+                    log.warning("sandbox.unavailable", reason=error.what, remedy=error.remedy)
+                    return {}
+                self._sandbox_facts = {"tier": info.tier, "profile": info.profile, "detail": info.detail}
+            return self._sandbox_facts
+
+    def poll_of(self, store: MlflowStore) -> float:
+        """Seconds between two questions to a store that can't be watched."""
+        return self._polls[store.id]
+
+    def may_matter(self, ref: RunRef) -> bool:
+        """Whether a run of this experiment could be audited at all; True when the experiment is not known yet."""
+        store = self.stores.get(ref.store)
+        if store is None:
+            return False
+        return self.auditor.selects(store, ref.experiment_id)
+
+    def _roots(self, store: str) -> tuple[Path, ...]:
+        given = next(s for s in self.settings.stores if s.kind == "mlflow" and open_mlflow(s.uri).id == store)
+        return (self.settings.folder, *self.stores[store].roots, *given.artifacts)
+
+    def _policy(self, digest: str) -> Policy:
+        for policy in self.policies.values():
+            if policy.digest == digest:
+                return policy
+        source = self.records.policy_source(digest)
+        if source is None:
+            raise PermanentError(
+                f"the policy with SHA-256 {digest} is not in the state",
+                remedy="restore the state, or put that version of the policy back",
+            )
+        file_name, content = source
+        return parse_policy(content, file_name)
+
+
+def rules_of(settings: Settings, policies: Mapping[str, Policy]) -> tuple[AuditRule, ...]:
+    """Which runs fall under which policies: the entries of `audits:`, or without any the policies' own `applies_to`."""
+    rules = []
+    for audit in settings.audits:
+        for policy_id in audit.policies:
+            if policy_id not in policies:
+                raise ConfigError(
+                    f"there is no policy {clean(policy_id)!r}; there are: {', '.join(sorted(policies))}",
+                    subject=f"audit {clean(audit.name)!r} in {settings.file}",
+                    remedy=f"name one of them, or add the policy to {settings.policies}",
+                )
+        rules.append(AuditRule(audit.name, audit.selector, audit.policies, audit.plan))
+    if not settings.audits:
+        rules = [AuditRule(p.id, p.applies_to, (p.id,), DataPlan()) for p in policies.values() if p.applies_to]
+        if not rules and settings.file is None and len(policies) == 1:
+            # The guide's way: one model_policy.yaml beside the training code and no agent.yaml. It means every run.
+            rules = [AuditRule(p.id, Selector(), (p.id,), DataPlan()) for p in policies.values()]
+        if not rules:
+            raise ConfigError(
+                "nothing says which runs to audit",
+                subject=str(settings.policies),
+                remedy='add `applies_to: {experiment: "*"}` to the policy, or an `audits:` entry to agent.yaml',
+            )
+    return tuple(rules)

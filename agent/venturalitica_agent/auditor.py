@@ -1,0 +1,231 @@
+"""Turns what is due into verdicts: plans, claims, executes, tries again, gives up with a reason. Used by the service,
+which never stops, and by `audit`, which stops when nothing is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from venturalitica_agent import pipeline
+from venturalitica_agent.claim.engine import Engine, Step
+from venturalitica_agent.claim.plan import AuditRule, candidates, tasks
+from venturalitica_agent.claim.rescue import rescue
+from venturalitica_agent.detect.reconcile import Reconciler
+from venturalitica_agent.domain.codec import from_plain, to_plain
+from venturalitica_agent.domain.job import AuditJob
+from venturalitica_agent.domain.ledger import Entry, Phase
+from venturalitica_agent.domain.policy import Policy
+from venturalitica_agent.domain.verdict import counts_tag
+from venturalitica_agent.errors import AgentError, RetryableError, RunChanged, RunGone, StoreUnavailable
+from venturalitica_agent.logging import get_logger
+from venturalitica_agent.state.ledger import Ledger
+from venturalitica_agent.stores.base import Store
+
+log = get_logger(__name__)
+
+MAX_FAILURES = 3
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0
+
+
+class Auditor:
+    """Moves ledger entries from due to done.
+
+    Args:
+        rules: entries of `audits:` and the policies' own `applies_to`.
+        policies: the policies in force, by id.
+        on_progress: called (from any thread) whenever an entry moved.
+    """
+
+    def __init__(
+        self,
+        *,
+        stores: Mapping[str, Store],
+        ledger: Ledger,
+        reconciler: Reconciler,
+        rules: Sequence[AuditRule],
+        policies: Mapping[str, Policy],
+        world: pipeline.World,
+        on_progress: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._stores = stores
+        self._ledger = ledger
+        self._reconciler = reconciler
+        self._rules = rules
+        self._policies = policies
+        self._world = world
+        self._on_progress = on_progress
+        self._clock = clock
+        self._experiments: dict[str, dict[str, str]] = {}
+
+    # -- claiming -------------------------------------------------------------------------------------------
+    def claim(self, engine: Engine, *, only: Collection[tuple[str, str]] | None = None) -> int:
+        """Hand as many due runs to the engine as it has room for; returns how many entries moved.
+
+        Args:
+            only: (store, run id) pairs to restrict it to.
+        """
+        moved = 0
+        while True:
+            room = 2 * engine.width - len(self._ledger.in_phase(Phase.CLAIMED))
+            if room <= 0:
+                return moved
+            due = self._ledger.due(self._clock(), limit=max(room, 64), only=only)
+            taken = 0
+            for entry in due:
+                if taken >= room:
+                    break
+                claimed, changed = self._claim_one(engine, entry)
+                taken += claimed
+                moved += changed
+            if taken or moved == 0 or len(due) < max(room, 64):
+                return moved
+
+    def _claim_one(self, engine: Engine, entry: Entry) -> tuple[bool, bool]:
+        now = self._clock()
+        try:
+            job, why_not = self._plan(entry)
+        except RunGone as error:
+            return False, self._ledger.move(entry, Phase.GONE, now=now, reason=error.what)
+        except RetryableError as error:
+            return False, self._later(entry, error)
+        except AgentError as error:
+            return False, self._ledger.move(entry, Phase.STUCK, now=now, reason=str(error.diagnostics()))
+        if job is None:
+            log.debug("run.ignored", run=entry.ref.run_id, reason=why_not)
+            return False, self._ledger.move(entry, Phase.IGNORED, now=now, reason=why_not)
+        # The job first, the ledger second: a crash in between enqueues the same id again, which changes nothing.
+        engine.submit(job.id, to_plain(AuditJob, job))
+        moved = self._ledger.move(entry, Phase.CLAIMED, now=now, job=job.id)
+        log.info("audit.claimed", run=entry.ref.run_id, job=job.id, attempt=job.attempt)
+        return True, moved
+
+    def _plan(self, entry: Entry) -> tuple[AuditJob | None, str]:
+        ref = entry.ref
+        store = self._stores.get(ref.store)
+        if store is None:
+            return None, "its store is no longer in agent.yaml"
+        found = candidates(self._rules, experiment=self._experiment(store, ref.experiment_id), status=ref.status)
+        if not found.rules:
+            return None, found.why_not
+        tags = store.get_tags(ref.run_id) if found.need_tags else {}
+        wanted = tasks(found.rules, self._policies, tags)
+        if not wanted:
+            return None, "no entry of `audits` selects this run's tags"
+        give_up = ""
+        if entry.failures >= MAX_FAILURES:
+            give_up = f"the audit failed {entry.failures} times, the last time with: {entry.reason}"
+        job = AuditJob(ref.store, ref.run_id, ref.revision, wanted, attempt=entry.attempts, give_up=give_up)
+        return job, ""
+
+    def _experiment(self, store: Store, experiment_id: str) -> str:
+        known = self._experiments.setdefault(store.id, {})
+        if experiment_id not in known:
+            known.update(store.experiments())
+        return known.get(experiment_id, "")
+
+    def selects(self, store: Store, experiment_id: str) -> bool:
+        """Whether any rule looks at this experiment; True when the store can't say just now."""
+        try:
+            name = self._experiment(store, experiment_id)
+        except RetryableError:
+            return True
+        return any(fnmatchcase(name, rule.selector.experiment) for rule in self._rules)
+
+    # -- executing ------------------------------------------------------------------------------------------
+    def execute(self, plain: dict[str, Any], step: Step) -> None:
+        """What the engine runs: one job, from its start or from where a crash left it. Never raises."""
+        job = from_plain(AuditJob, plain)
+        started = time.perf_counter()
+        try:
+            decisions = pipeline.audit(job, step, self._world)
+        except (RunChanged, RunGone) as error:
+            self._look_again(job, error)
+        except RetryableError as error:
+            self._failed(job, error, counts=not isinstance(error, StoreUnavailable))
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the run must get a verdict or a reason
+            self._failed(job, error, counts=True)
+        else:
+            for decision in decisions:
+                log.info(
+                    "audit.published",
+                    run=job.run_id,
+                    name=decision.run_facts["name"],
+                    policy=f"{decision.verdict.policy}@{decision.verdict.version}",
+                    status=decision.verdict.status.value,
+                    counts=counts_tag(decision.verdict.counts),
+                    seconds=round(time.perf_counter() - started, 3),
+                )
+            self._move(job, Phase.DONE, audited_revision=job.revision, reason="")
+        self._on_progress()
+
+    def _move(self, job: AuditJob, phase: Phase, **changes: Any) -> bool:
+        """Move the run's entry on, whether the claim was already noted or not, unless a newer revision took over."""
+        now = self._clock()
+        for _ in range(3):
+            entry = self._ledger.get(job.store, job.run_id)
+            if entry is None or entry.ref.revision != job.revision:
+                return False
+            if self._ledger.move(entry, phase, now=now, **changes):
+                return True
+        return False
+
+    def _look_again(self, job: AuditJob, error: AgentError) -> None:
+        log.info("audit.superseded", run=job.run_id, reason=error.what)
+        try:
+            ref = self._stores[job.store].look(job.run_id)
+        except RetryableError:
+            ref = None
+            self._move(job, Phase.DUE, attempts=job.attempt + 1, reason=error.what)
+            return
+        if ref is None or ref.deleted:
+            self._move(job, Phase.GONE, reason="deleted in the store")
+        elif ref.revision == job.revision:  # it was gone and is back: once more, as a new job
+            self._move(job, Phase.DUE, attempts=job.attempt + 1, reason=error.what)
+        else:
+            self._reconciler.seen([ref])
+
+    def _failed(self, job: AuditJob, error: Exception, *, counts: bool) -> None:
+        words = error.what if isinstance(error, AgentError) else f"{type(error).__name__}: {error}"
+        if job.give_up:
+            log.error("audit.stuck", run=job.run_id, reason=words)
+            self._move(job, Phase.STUCK, reason=f"not even an error could be written back: {words}"[:1000])
+            return
+        entry = self._ledger.get(job.store, job.run_id)
+        failures = (entry.failures if entry else 0) + counts
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**job.attempt)
+        self._move(
+            job,
+            Phase.DUE,
+            attempts=job.attempt + 1,
+            failures=failures,
+            ready_at=self._clock() + (0 if failures >= MAX_FAILURES else pause),
+            reason=words[:1000],
+        )
+        unexpected = not isinstance(error, AgentError)
+        log.warning("audit.retry", run=job.run_id, reason=words, pause=pause, exc_info=error if unexpected else None)
+
+    def _later(self, entry: Entry, error: RetryableError) -> bool:
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(entry.attempts, 8))
+        now = self._clock()
+        return self._ledger.move(
+            entry, Phase.DUE, now=now, ready_at=now + pause, attempts=entry.attempts + 1, reason=error.what
+        )
+
+    # -- upkeep ---------------------------------------------------------------------------------------------
+    def settle(self) -> int:
+        """Make due what has been quiet long enough; returns how many."""
+        return len(self._reconciler.settle_due(self._stores.get))
+
+    def rescue(self, engine: Engine) -> int:
+        """Free claims whose job is dead; returns how many."""
+        return rescue(self._ledger, engine.status, now=self._clock())
+
+    def reconsider(self) -> int:
+        """Plan again, under the present configuration, every run that was ignored; returns how many."""
+        now = self._clock()
+        return sum(
+            self._ledger.move(entry, Phase.DUE, now=now, reason="") for entry in self._ledger.in_phase(Phase.IGNORED)
+        )

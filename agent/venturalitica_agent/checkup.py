@@ -1,0 +1,84 @@
+"""What works here and what to do where it doesn't: the checks behind `doctor`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from venturalitica_agent.agent import rules_of
+from venturalitica_agent.errors import AgentError
+from venturalitica_agent.policy.load import load_policies
+from venturalitica_agent.sandbox.launcher import Sandbox
+from venturalitica_agent.settings import Settings, StoreSettings
+from venturalitica_agent.state.tables import open_state
+from venturalitica_agent.stores.mlflow_file import MlflowFileStore
+from venturalitica_agent.stores.opening import open_mlflow
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that works or doesn't; `detail` says what was seen, `remedy` what to do."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def check_up(settings: Settings) -> list[Check]:
+    """Every check, none of which changes anything outside the agent's own state folder."""
+    checks = [_try("policies", lambda: _policies(settings)), _try("state", lambda: _state(settings))]
+    checks += [_try(f"store {given.shown}", lambda given=given: _store(given)) for given in settings.stores]  # type: ignore[misc]  # a default binds the loop's value
+    checks += [_try("sandbox", _sandbox), _try("watch limits", lambda: _watches(settings))]
+    return checks
+
+
+def _try(name: str, check: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, check())
+    except AgentError as error:
+        return Check(name, False, error.what if not error.subject else f"{error.subject}: {error.what}", error.remedy)
+
+
+def _policies(settings: Settings) -> str:
+    policies = {p.id: p for p in load_policies(settings.policies)}
+    rules = rules_of(settings, policies)
+    controls = sum(len(p.controls) for p in policies.values())
+    return f"{len(policies)} policies with {controls} controls; {len(rules)} rules say which runs they apply to"
+
+
+def _state(settings: Settings) -> str:
+    open_state(settings.state).dispose()
+    return "can be opened and written"
+
+
+def _store(given: StoreSettings) -> str:
+    if given.kind != "mlflow":
+        raise AgentError("this version audits MLflow stores only", remedy="remove it from `stores:` for now")
+    store = open_mlflow(given.uri, roots=given.artifacts, ui=given.ui)
+    store.ping()
+    return f"answers; {len(store.experiments())} experiments"
+
+
+def _sandbox() -> str:
+    with tempfile.TemporaryDirectory(prefix="venturalitica-doctor-") as folder, Sandbox(workdir=Path(folder)) as box:
+        info = box.probe()
+    return f"{info.tier} ({info.profile}); {info.detail}"
+
+
+def _watches(settings: Settings) -> str:
+    limit = int(Path("/proc/sys/fs/inotify/max_user_watches").read_text())
+    needed = 0
+    for given in settings.stores:
+        store = open_mlflow(given.uri) if given.kind == "mlflow" else None
+        if isinstance(store, MlflowFileStore) and store.root.is_dir():
+            needed += 1 + sum(1 for _ in store.experiment_folders())
+    if needed > limit:
+        raise AgentError(
+            f"{needed} folders must be watched, the kernel allows {limit}",
+            remedy=f"sysctl fs.inotify.max_user_watches={2 * needed}; until then runs are found by the sweep",
+        )
+    return f"{needed} folders to watch, {limit} allowed for user {os.getuid()}"

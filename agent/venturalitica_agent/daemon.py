@@ -1,0 +1,248 @@
+"""The service: opens everything, watches every store, and keeps the auditor fed until it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from venturalitica_agent import __version__
+from venturalitica_agent.agent import Agent
+from venturalitica_agent.detect.poll import Poll
+from venturalitica_agent.detect.watch import FolderWatch
+from venturalitica_agent.domain.ledger import Entry, Phase
+from venturalitica_agent.domain.run import RunRef
+from venturalitica_agent.errors import RetryableError
+from venturalitica_agent.logging import get_logger
+from venturalitica_agent.stores.mlflow_file import MlflowFileStore
+from venturalitica_agent.stores.mlflow_sqlite import MlflowSqliteStore
+from venturalitica_agent.stores.opening import MlflowStore
+
+log = get_logger(__name__)
+
+_VERSION_CHECK = 0.1  # seconds between two looks at SQLite's data_version: 3 microseconds each
+_SWEEP_SHARE = 200  # a sweep may take one part in so many of the time between two
+_COOL_AFTER = 600.0
+_LONGEST_PAUSE = 60.0
+
+
+@dataclass
+class _Watched:
+    """One store and how it is being watched."""
+
+    store: MlflowStore
+    poll_every: float
+    watcher: FolderWatch | Poll | None = None
+    failures: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Service:
+    """Runs until `stop`. Threads: one per watched store, the engine's, the scheduler's, and the caller's of `run`."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._settings = agent.settings
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._scheduler = BackgroundScheduler(timezone=UTC)
+        self._watched = [_Watched(store, agent.poll_of(store), None) for store in agent.stores.values()]
+        self._warm_at = 0.0
+        self._warm = False
+        agent.on_progress = self._wake.set
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._wake.set()
+
+    def run(self) -> None:
+        """Blocks until `stop` (or SIGTERM, SIGINT when called in the main thread)."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self.stop())
+        agent = self._agent
+        agent.open()
+        try:
+            log.info(
+                "service.started",
+                version=__version__,
+                stores=[s.uri for s in agent.stores.values()],
+                policies=[p.ref for p in agent.policies.values()],
+                state=agent.state_shown,
+            )
+            agent.auditor.reconsider()
+            self._scheduler.start()
+            for watched in self._watched:
+                self._schedule(watched, 0.0)
+            _notify("READY=1")
+            self._work()
+        finally:
+            log.info("service.stopping")
+            _notify("STOPPING=1")
+            self._scheduler.shutdown(wait=False)
+            for watched in self._watched:
+                if watched.watcher is not None:
+                    watched.watcher.stop()
+            agent.close()
+            log.info("service.stopped")
+
+    # -- the work loop --------------------------------------------------------------------------------------
+    def _work(self) -> None:
+        """Settle, claim, rest; sleeps until something moved or becomes ready."""
+        rescued_at = 0.0
+        while not self._stopping.is_set():
+            self._wake.clear()
+            now = time.time()
+            with self._surviving("work"):
+                self._agent.auditor.settle()
+                self._agent.auditor.claim(self._agent.engine)
+                busy = bool(self._agent.ledger.in_phase(Phase.CLAIMED))
+                if (busy and now - rescued_at > 30) or rescued_at == 0.0:
+                    self._agent.auditor.rescue(self._agent.engine)
+                    rescued_at = now
+                self._agent.engine.rest(busy=busy)
+                self._keep_warm(busy)
+            _notify("WATCHDOG=1")
+            self._wake.wait(self._pause())
+
+    def _pause(self) -> float:
+        ready = None
+        with self._surviving("work"):
+            ready = self._agent.ledger.next_moment()
+        if ready is None:
+            return 10.0
+        return min(10.0, max(0.01, ready - time.time()))
+
+    @contextlib.contextmanager
+    def _surviving(self, where: str) -> Iterator[None]:
+        """The loop outlives any error; it says so and goes on."""
+        try:
+            yield
+        except RetryableError as error:
+            log.warning(f"{where}.failed", reason=error.what, subject=error.subject)
+            self._stopping.wait(1.0)
+        except Exception:
+            log.exception(f"{where}.failed")
+            self._stopping.wait(1.0)
+
+    # -- warmth ---------------------------------------------------------------------------------------------
+    def _keep_warm(self, busy: bool) -> None:
+        """Workers wait warm while training goes on or work is in hand, and not otherwise: each holds 200 MB."""
+        if busy:
+            self._warm_at = time.time()
+        elif self._warm and time.time() - self._warm_at > _COOL_AFTER:
+            self._warm = False
+            self._agent.sandbox.cool()
+
+    def _get_warm(self) -> None:
+        self._warm_at = time.time()
+        if self._warm:
+            return
+        self._warm = True
+        self._scheduler.add_job(self._agent.prepare, id="prepare", replace_existing=True, max_instances=1)
+
+    # -- noticing -------------------------------------------------------------------------------------------
+    def _seen(self, refs: Iterable[RunRef]) -> None:
+        with self._surviving("detect"):
+            changed = self._agent.reconciler.seen(refs)
+            self._noticed(changed)
+
+    def _noticed(self, changed: list[Entry]) -> None:
+        if any(e.phase in (Phase.RUNNING, Phase.SETTLING) and self._agent.may_matter(e.ref) for e in changed):
+            self._get_warm()
+        for entry in changed:
+            log.debug("run.seen", run=entry.ref.run_id, status=entry.ref.status.value, phase=entry.phase.value)
+        if changed:
+            self._wake.set()
+
+    def _schedule(self, watched: _Watched, delay: float) -> None:
+        if self._stopping.is_set():
+            return
+        when = datetime.fromtimestamp(time.time() + delay, UTC)
+        name = f"sweep-{watched.store.id}"
+        self._scheduler.add_job(
+            self._sweep, "date", run_date=when, args=[watched], id=name, replace_existing=True, misfire_grace_time=None
+        )
+
+    def _sweep(self, watched: _Watched) -> None:
+        """Bring one store up if it was down, scan all of it, and plan the next time."""
+        store, agent = watched.store, self._agent
+        with watched.lock:
+            try:
+                store.ping()
+                if watched.watcher is None:
+                    watched.watcher = self._start_watcher(watched)
+                first = agent.records.stores().get(store.id, {}).get("scanned_at") is None
+                found = agent.reconciler.sweep(store, backlog=first)
+            except RetryableError as error:
+                watched.failures += 1
+                self._store_down(watched, error)
+                self._schedule(watched, min(_LONGEST_PAUSE, 2.0 ** min(watched.failures, 6)))
+                return
+            except Exception:
+                log.exception("sweep.failed", store=store.uri)
+                self._schedule(watched, _LONGEST_PAUSE)
+                return
+            watched.failures = 0
+            if agent.records.store_up(store.id, store.uri, now=time.time(), scanned=True):
+                log.info("store.up", store=store.uri, runs=found.seen)
+            if isinstance(watched.watcher, FolderWatch):
+                for ref in found.unfinished:
+                    watched.watcher.follow(ref)
+            if found.changed:
+                log.info("sweep.done", store=store.uri, runs=found.seen, changed=found.changed)
+                if any(agent.may_matter(ref) for ref in found.unfinished):
+                    self._get_warm()
+                self._wake.set()
+            self._schedule(watched, max(self._settings.reconcile, _SWEEP_SHARE * found.seconds))
+
+    def _start_watcher(self, watched: _Watched) -> FolderWatch | Poll:
+        store = watched.store
+        if isinstance(store, MlflowFileStore):
+            watch = FolderWatch(
+                store,
+                store.look_at,
+                on_run=lambda ref: self._seen([ref]),
+                on_blind=lambda why: self._blind(watched, why),
+            )
+            watch.start()
+            return watch
+        every = _VERSION_CHECK if isinstance(store, MlflowSqliteStore) else watched.poll_every
+        poll = Poll(
+            store,
+            every=every,
+            on_runs=self._seen,
+            on_error=lambda error, _pause: self._store_down(watched, error),
+        )
+        poll.start()
+        return poll
+
+    def _blind(self, watched: _Watched, why: str) -> None:
+        log.warning("watch.blind", store=watched.store.uri, reason=why)
+        self._schedule(watched, 1.0)
+
+    def _store_down(self, watched: _Watched, error: RetryableError) -> None:
+        """Say it once; the sweep keeps trying and says when it is back."""
+        store = watched.store
+        with self._surviving("detect"):
+            if self._agent.records.store_down(store.id, store.uri, error.what, error.remedy, now=time.time()):
+                log.warning("store.down", store=store.uri, reason=error.what, remedy=error.remedy)
+                self._schedule(watched, 2.0)
+
+
+def _notify(state: str) -> None:
+    """Tell systemd (`Type=notify`); nothing happens elsewhere."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        channel.connect("\0" + address[1:] if address.startswith("@") else address)
+        channel.sendall(state.encode())

@@ -1,0 +1,195 @@
+"""The data's way, on one page: fetch, evaluate, attest, publish. Stages don't know each other; this does.
+
+Two things are durable: the decision, and that it was published. Everything before a decision can be repeated, and
+everything after it follows from it, so a crash at any moment ends in the same evidence, once.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from venturalitica_agent import __version__
+from venturalitica_agent.attest.bundle import build_bundle
+from venturalitica_agent.domain.codec import from_plain, to_plain
+from venturalitica_agent.domain.evidence import Decision, EvidenceBundle, Published, audit_id
+from venturalitica_agent.domain.job import AuditJob, AuditTask
+from venturalitica_agent.domain.needs import Needs, SplitNeeds
+from venturalitica_agent.domain.policy import Policy, Split
+from venturalitica_agent.domain.run import Run
+from venturalitica_agent.domain.subject import Predictions, Problem, Subject
+from venturalitica_agent.domain.verdict import Measurement, Status, Unmeasured, Verdict
+from venturalitica_agent.errors import RunChanged, SandboxError, SandboxUnavailable
+from venturalitica_agent.publish.writeback import publish, rfc3339
+from venturalitica_agent.state.records import Records
+from venturalitica_agent.stores.base import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from venturalitica_agent.fetch.cache import Cache
+    from venturalitica_agent.sandbox.launcher import Sandbox
+
+Step = Callable[[str, Callable[[], Any]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the pipeline works with.
+
+    Attributes:
+        store_of: the store behind an id. policy_of: the policy behind a digest.
+        roots: store id -> local folders that dataset files may be read from.
+        sandbox_facts: tier and profile, as proven by the canary; empty when there is no sandbox.
+    """
+
+    store_of: Callable[[str], Store]
+    policy_of: Callable[[str], Policy]
+    records: Records
+    cache: Cache
+    sandbox: Sandbox
+    roots: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    sandbox_facts: Callable[[], Mapping[str, str]] = dict
+    clock: Callable[[], float] = time.time
+
+
+def audit(job: AuditJob, step: Step, world: World) -> list[Decision]:
+    """Audit one revision of one run under every policy of the job, and write the verdicts back.
+
+    Raises:
+        RunChanged, RunGone: there is nothing to audit any more under this revision.
+        RetryableError: a store, a lock or the disk is away; the same job may succeed later.
+    """
+    store = world.store_of(job.store)
+    run = store.get_run(job.run_id)
+    if run.ref.revision != job.revision:
+        raise RunChanged("the run has a newer revision than the one that was due", subject=f"run {job.run_id}")
+    policies = [world.policy_of(task.policy) for task in job.tasks]
+    decided: list[tuple[Decision, EvidenceBundle]] = []
+    for task, policy in zip(job.tasks, policies, strict=True):
+
+        def decide(task: AuditTask = task, policy: Policy = policy) -> Any:
+            return to_plain(Decision, _decide(job, task, policy, run, store, world))
+
+        decision = from_plain(Decision, step(f"decide {policy.id}", decide))
+        shared = sum(p.file_name == policy.file_name for p in policies) > 1
+        name = f"{policy.id}.{policy.file_name}" if shared else policy.file_name
+        decided.append((decision, build_bundle(decision, policy, link=store.run_link(run), snapshot_name=name)))
+
+    def write_back() -> Any:
+        tags = publish(store, run, decided)
+        status = tags["venturalitica.status"]
+        done = Published(status=status, tags=tags, link=store.run_link(run), tagged_at=world.clock())
+        return to_plain(Published, done)
+
+    published = from_plain(Published, step("publish", write_back))
+    for decision, bundle in decided:
+        world.records.keep_audit(run, decision, bundle, published, now=world.clock())
+    return [decision for decision, _ in decided]
+
+
+def _decide(job: AuditJob, task: AuditTask, policy: Policy, run: Run, store: Store, world: World) -> Decision:
+    """Fetch what the policy looks at, measure, judge. Repeating it gives the same verdict."""
+    from venturalitica_agent.evaluate.judge import judge
+
+    if job.give_up:
+        subject, results = Subject(problems={"audit": Problem(job.give_up)}), _gave_up(policy, job.give_up)
+        notes: tuple[str, ...] = ()
+    else:
+        subject, results, notes = _measure(task, policy, run, store, world)
+    identity = audit_id(job.store, job.run_id, subject, policy.digest)
+    known = world.records.decision(job.store, job.run_id, identity)
+    if known is not None and known.verdict.status is not Status.ERROR:
+        return known  # the same run, model, data, binding and policy: the verdict stands, with its time
+    verdict: Verdict = judge(policy, results)
+    return Decision(
+        audit_id=identity,
+        audit=task.audit,
+        store=job.store,
+        run_facts={
+            "run_id": run.ref.run_id,
+            "name": run.name,
+            "experiment": run.experiment,
+            "experiment_id": run.ref.experiment_id,
+            "status": run.ref.status.value,
+            "start_time": run.ref.start_time,
+            "end_time": run.ref.end_time,
+        },
+        subject=subject,
+        verdict=verdict,
+        decided_at=rfc3339(world.clock()),
+        environment=_environment(subject),
+        sandbox=world.sandbox_facts() if subject.model else {},
+        notes=notes,
+    )
+
+
+def _measure(
+    task: AuditTask, policy: Policy, run: Run, store: Store, world: World
+) -> tuple[Subject, list[Measurement | Unmeasured], tuple[str, ...]]:
+    """One result for every control that applies at training time, and what a reader of them should know."""
+    from venturalitica_agent.evaluate.measure import measure, unmeasured
+    from venturalitica_agent.evaluate.sample import build_sample
+    from venturalitica_agent.fetch.subject import fetch_subject
+    from venturalitica_agent.fetch.tables import read_table
+
+    needs = Needs.of(policy.controls)
+    subject = fetch_subject(store, run, needs, task.plan, world.cache, roots=world.roots.get(store.id, ()))
+    found: dict[str, Measurement | Unmeasured] = {}
+    notes: list[str] = []
+    with world.cache.use(subject):
+        for split, wanted in needs.splits.items():
+            controls = [c for c in policy.controls if c.on is split and not c.skip]
+            data = subject.data.get(split)
+            if data is None:
+                problem = subject.problems.get(split) or Problem(f"there is no {split.value} data")
+                found |= {c.id: unmeasured(c, problem) for c in controls}
+                continue
+            frame = read_table(Path(data.path), data.format)
+            predictions = None
+            if wanted.predictions - set(subject.binding):
+                predictions, subject = _predict(world.sandbox, subject, frame, split)
+            for control in controls:
+                sample = build_sample(frame, subject, predictions, target=control.target, prediction=control.prediction)
+                found[control.id] = measure(control, sample)
+                notes += [f"{split.value}: {note}" for about in sample.notes.values() for note in about]
+    return subject, [found[c.id] for c in policy.controls if not c.skip], tuple(dict.fromkeys(notes))
+
+
+def _outcome_columns(task: AuditTask, subject: Subject, wanted: SplitNeeds) -> list[str]:
+    """Columns of truth and of logged predictions: they never go into the sandbox, where a model could copy them."""
+    roles = {"target", "prediction"} | wanted.targets | wanted.predictions
+    bound = {**task.plan.columns, **subject.binding}
+    columns = {bound[role].column for role in roles if role in bound}
+    return sorted(columns & {c for data in subject.data.values() for c in data.columns})
+
+
+def _predict(
+    sandbox: Sandbox, subject: Subject, features: pd.DataFrame, split: Split
+) -> tuple[Predictions | None, Subject]:
+    """Predictions of the sandboxed model. A failure becomes the subject's problem "model"."""
+    if subject.model is None:
+        return None, subject
+    try:
+        return sandbox.predict(subject.model, features), subject
+    except SandboxUnavailable as error:
+        problem = Problem(f"sandbox unavailable: {error.what}", error.remedy, code="sandbox")
+    except SandboxError as error:
+        problem = Problem(f"the model gave no predictions on {split.value} data: {error.what}", error.remedy)
+    return None, replace(subject, problems={**subject.problems, "model": problem})
+
+
+def _gave_up(policy: Policy, why: str) -> list[Measurement | Unmeasured]:
+    return [Unmeasured(c.id, c.metric, why) for c in policy.controls if not c.skip]
+
+
+def _environment(subject: Subject) -> dict[str, str]:
+    """Versions of what measured and, as the model declares them, of what trained."""
+    ours = {f"agent.{name}": metadata.version(name) for name in ("numpy", "pandas", "scipy", "scikit-learn", "mlflow")}
+    theirs = {f"model.{k}": v for k, v in subject.model.environment.items()} if subject.model else {}
+    return {"agent.venturalitica-agent": __version__, "agent.python": platform.python_version(), **ours, **theirs}
