@@ -24,7 +24,7 @@ from venturalitica_agent.domain.policy import Policy, Split
 from venturalitica_agent.domain.run import Run
 from venturalitica_agent.domain.subject import Predictions, Problem, Subject
 from venturalitica_agent.domain.verdict import Measurement, Status, Unmeasured, Verdict
-from venturalitica_agent.errors import RunChanged, SandboxError, SandboxUnavailable
+from venturalitica_agent.errors import PermanentError, RunChanged, SandboxError, SandboxUnavailable
 from venturalitica_agent.publish.writeback import publish, rfc3339
 from venturalitica_agent.state.records import Records
 from venturalitica_agent.stores.base import Store
@@ -142,6 +142,9 @@ def _measure(
     subject = fetch_subject(store, run, needs, task.plan, world.cache, roots=world.roots.get(store.id, ()))
     found: dict[str, Measurement | Unmeasured] = {}
     notes: list[str] = []
+    ready = [m.name for m in run.models if m.ready]
+    if subject.model is not None and len(ready) > 1:
+        notes.append(f"the run logged {len(ready)} models; audited is {subject.model.name!r}, the last one")
     with world.cache.use(subject):
         for split, wanted in needs.splits.items():
             controls = [c for c in policy.controls if c.on is split and not c.skip]
@@ -150,7 +153,12 @@ def _measure(
                 problem = subject.problems.get(split) or Problem(f"there is no {split.value} data")
                 found |= {c.id: unmeasured(c, problem) for c in controls}
                 continue
-            frame = read_table(Path(data.path), data.format)
+            try:
+                frame = read_table(Path(data.path), data.format)
+            except PermanentError as error:  # damage that only reading every page shows
+                problem = Problem(f"the {split.value} data can't be read: {error.what}", error.remedy)
+                found |= {c.id: unmeasured(c, problem) for c in controls}
+                continue
             predictions = None
             if wanted.predictions - set(subject.binding):
                 predictions, subject = _predict(world.sandbox, subject, frame, split)

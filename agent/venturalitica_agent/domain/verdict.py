@@ -137,6 +137,12 @@ class Verdict:
         found = Counter(f.status for f in self.findings if f.enforcement != "report")
         return {s: found[s] for s in Status}
 
+    @property
+    def not_passed(self) -> tuple[str, ...]:
+        """Ids of the controls that made the status what it is: those that fail, warn or could not be evaluated."""
+        bad = (Status.FAIL, Status.ERROR, Status.WARN)
+        return tuple(f.control for f in self.findings if f.enforcement != "report" and f.status in bad)
+
 
 def counts_tag(counts: Mapping[Status, int]) -> str:
     """`p6 f1 i2 w0 e0 s0 x0`: pass fail inconclusive warn error skip waived."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from venturalitica_agent import __version__
 from venturalitica_agent.domain.evidence import Decision, EvidenceBundle
 from venturalitica_agent.domain.run import Run
-from venturalitica_agent.domain.verdict import Status, counts_tag, worst
+from venturalitica_agent.domain.verdict import counts_tag, worst
 from venturalitica_agent.errors import PermanentError, RunChanged, RunGone
 from venturalitica_agent.stores.base import Store
 
@@ -35,17 +35,12 @@ def verdict_tags(decisions: Sequence[tuple[Decision, EvidenceBundle]]) -> dict[s
 
 def _tags_of(decision: Decision, bundle: EvidenceBundle) -> dict[str, str]:
     verdict = decision.verdict
-    failed = [
-        f.control
-        for f in verdict.findings
-        if f.enforcement != "report" and f.status in (Status.FAIL, Status.ERROR, Status.WARN)
-    ]
     return {
         "status": verdict.status.value,
         "policy": f"{verdict.policy}@{verdict.version}",
         "policy_digest": verdict.policy_digest,
         "counts": counts_tag(verdict.counts),
-        "failed": cut_at_id(failed),
+        "failed": cut_at_id(verdict.not_passed),
         "evidence": bundle.evidence,
         "evidence_digest": bundle.digest,
         "audited_at": decision.decided_at,
@@ -99,7 +94,8 @@ def publish(store: Store, run: Run, decisions: Sequence[tuple[Decision, Evidence
             remedy="check who else writes `venturalitica.*` tags",
         )
     on_models = {name: tags[name] for name in (f"{PREFIX}{n}" for n in ("status", "policy", "evidence_digest"))}
-    store.tag_models(run.ref.run_id, run.models, on_models)
+    audited = {(d.subject.model.model_id, d.subject.model.name) for d, _ in decisions if d.subject.model}
+    store.tag_models(run.ref.run_id, [m for m in run.models if (m.model_id, m.name) in audited], on_models)
     return tags
 
 

@@ -1,0 +1,1 @@
+"""Untrusted models are loaded and asked for predictions here, inside bubblewrap, and nowhere else."""

@@ -1,0 +1,164 @@
+"""Where a table's bytes are: among the run's artifacts, in the file that a logged dataset names, in the file that
+agent.yaml names. A logged source is a hint from whoever trained: it may only lead below folders that the
+configuration trusts, and never onto the network."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from venturalitica_agent.domain.run import LoggedDataset, Run
+from venturalitica_agent.errors import UntrustedInput
+from venturalitica_agent.fetch.problems import Unfit, listed
+from venturalitica_agent.fetch.tables import MAX_FILE, format_of
+from venturalitica_agent.stores.base import RemoteFile, Store
+from venturalitica_agent.stores.local_files import copy_regular, inside, local_path, safe_relative
+from venturalitica_agent.strict_yaml import shown
+
+_MAX_SOURCE = 1 << 16
+_BIND = "log the file itself with mlflow.log_artifact, or name it in agent.yaml under `data:`"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One table that can be copied.
+
+    Attributes:
+        place: the same for two sources that are the same file.
+        origin: where it is, in words.
+        copy: writes the bytes to the given path.
+        modified: when the file was last written, ms since the epoch; None when nobody says.
+    """
+
+    name: str
+    place: str
+    origin: str
+    format: str
+    copy: Callable[[Path], None]
+    modified: int | None = None
+
+
+def from_artifact(store: Store, run: Run, file: RemoteFile) -> Source:
+    """A file among the run's artifacts. Raises UntrustedInput for a hostile path, Unfit for one we can't read."""
+    path = str(safe_relative(file.path))
+    if file.size is not None and file.size > MAX_FILE:
+        raise Unfit(f"{shown(path)} is {file.size:,} bytes; at most {MAX_FILE:,} are read", code="unreadable")
+    return Source(
+        name=path,
+        place=f"artifact:{path}",
+        origin=f"artifact {path} of the run",
+        format=format_of(path),
+        copy=lambda to: store.fetch_file(run.ref.run_id, path, to),
+    )
+
+
+def from_file(path: Path) -> Source:
+    """A file that agent.yaml names. Links are followed, because whoever writes agent.yaml is trusted."""
+    real = Path(os.path.realpath(path))
+    try:
+        return _local(path.name, real, real.parent, f"file {path} (named in agent.yaml)")
+    except OSError as error:
+        raise Unfit(
+            f"the file {shown(str(path))} that agent.yaml names can't be read: {error.strerror}",
+            remedy="correct the path in agent.yaml, or put the file there",
+            code="missing",
+        ) from error
+
+
+def from_dataset(store: Store, run: Run, dataset: LoggedDataset, roots: Sequence[Path]) -> Source:
+    """The file that a logged dataset says it came from.
+
+    Raises:
+        Unfit: it names no file that can be reached. UntrustedInput: it names one that must not be read.
+    """
+    name = f"dataset {shown(dataset.name)}"
+    uri = source_uri(dataset)
+    if not uri:
+        raise Unfit(
+            f"the {name} was logged without its rows (its source is {shown(dataset.source_type or 'unknown')})",
+            remedy=_BIND,
+            code="missing",
+        )
+    if run.artifact_uri and uri.startswith(f"{run.artifact_uri.rstrip('/')}/"):
+        artifact = uri[len(run.artifact_uri.rstrip("/")) + 1 :]
+        return from_artifact(store, run, RemoteFile(artifact, None))
+    try:
+        path = local_path(uri)
+    except ValueError as error:
+        raise UntrustedInput(f"the source of the {name} is no URI: {shown(uri)}", remedy=_BIND) from error
+    if path is None:
+        raise Unfit(
+            f"the source of the {name} is {shown(uri)}; it is not fetched from the network",
+            remedy=_BIND,
+            code="missing",
+        )
+    if ".." in path.parts or not str(path).isprintable():
+        raise UntrustedInput(f"the source of the {name} is refused: {shown(uri)}", remedy=_BIND)
+    try:
+        real, root = _find(path, roots, name)
+        return _local(dataset.name, real, root, f"source {uri} of the logged {name}")
+    except OSError as error:
+        raise Unfit(f"the source {shown(uri)} of the {name} can't be read: {error.strerror}", remedy=_BIND) from error
+
+
+def source_uri(dataset: LoggedDataset) -> str:
+    """The URI in a logged source, which is JSON such as `{"uri": "data/test.csv"}`; empty when there is none."""
+    if len(dataset.source) > _MAX_SOURCE:
+        return ""
+    try:
+        said = json.loads(dataset.source)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(said, dict):
+        return ""
+    found = next((said[key] for key in ("uri", "url", "path") if isinstance(said.get(key), str)), "")
+    return str(found)
+
+
+def same_name(dataset: LoggedDataset, path: str) -> bool:
+    """Whether a logged dataset names the same file as `path`, going by the last part of its source or by its name."""
+    file = PurePosixPath(path)
+    return PurePosixPath(source_uri(dataset)).name == file.name or dataset.name in (file.name, file.stem)
+
+
+def _find(path: Path, roots: Sequence[Path], name: str) -> tuple[Path, Path]:
+    """The real path below exactly one root, and that root."""
+    if path.is_absolute():
+        real = inside(path, roots)
+        found = {real} if real.exists() else set()
+    else:
+        found = {inside(root / path, roots) for root in roots if (root / path).exists()}
+    if not found:
+        raise Unfit(
+            f"the source {shown(str(path))} of the {name} does not exist below {listed([str(r) for r in roots])}",
+            remedy=_BIND,
+            code="missing",
+        )
+    if len(found) > 1:
+        raise Unfit(
+            f"the source {shown(str(path))} of the {name} exists more than once: {listed(sorted(map(str, found)))}",
+            remedy="name the right one in agent.yaml under `data:`",
+            code="ambiguous",
+        )
+    real = found.pop()
+    root = next(Path(os.path.realpath(r)) for r in roots if real.is_relative_to(os.path.realpath(r)))
+    return real, root
+
+
+def _local(name: str, real: Path, root: Path, origin: str) -> Source:
+    about = real.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise UntrustedInput("is not a regular file (a folder, device, socket or pipe is refused)", subject=str(real))
+    relative = real.relative_to(root).as_posix()
+    return Source(
+        name=name,
+        place=f"file:{real}",
+        origin=origin,
+        format=format_of(real.name),
+        copy=lambda to: copy_regular(root, relative, to, MAX_FILE),
+        modified=about.st_mtime_ns // 1_000_000,
+    )

@@ -1,0 +1,300 @@
+"""Runs inside the sandbox: loads one untrusted model, predicts once, answers, dies.
+
+It is a plain script that imports nothing of the agent, because nothing of the agent is in the sandbox. Everything it
+says is checked on the other side as data; nothing in here is a defence.
+
+Protocol: it writes `ready` once its libraries are imported, waits for one line on stdin, reads /in/job.json, and
+writes one JSON line, followed by the raw little-endian arrays that the line announces (see `answer.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+SLOT = Path("/in")
+_MOST_CLASSES = 1000
+
+
+class Refused(Exception):
+    """The model or its answer is not something that can be audited; the message says why."""
+
+
+def import_libraries() -> None:
+    """Everything that common models need, so that a warm worker has paid for it; the last line warms lazy imports."""
+    import cloudpickle  # noqa: F401
+    import joblib  # noqa: F401
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    from sklearn.compose import ColumnTransformer
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    frame = pa.table({"text": ["a", "b"] * 4, "number": [float(i) for i in range(8)]}).to_pandas()
+    columns = ColumnTransformer(
+        [("text", OneHotEncoder(), ["text"]), ("number", make_pipeline(SimpleImputer(), StandardScaler()), ["number"])]
+    )
+    labels = np.array(["no", "yes"] * 4)
+    for model in (LogisticRegression(), RandomForestClassifier(n_estimators=1)):
+        fitted = make_pipeline(columns, model).fit(frame, labels)
+        pd.factorize(fitted.predict(frame))
+        fitted.predict_proba(frame)
+
+
+def load(flavor: str, form: str, path: Path) -> Any:
+    """The model object; trusting the file is fine here, because the sandbox is the protection."""
+    if flavor == "sklearn":
+        return _load_sklearn(form, path)
+    if flavor == "xgboost":
+        return _load_xgboost(path)
+    if flavor == "lightgbm":
+        return _load_lightgbm(path)
+    raise Refused(f"there is no loader for models of flavor {flavor!r}")
+
+
+def _load_sklearn(form: str, path: Path) -> Any:
+    if form == "skops":
+        import skops.io
+
+        return skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
+    if form == "joblib":
+        import joblib
+
+        return joblib.load(path)
+    if form in ("pickle", "cloudpickle"):
+        import pickle
+
+        with path.open("rb") as file:
+            return pickle.load(file)  # noqa: S301 -- this process exists to be the place where that is safe
+    raise Refused(f"there is no loader for sklearn models in the format {form!r}")
+
+
+def _load_xgboost(path: Path) -> Any:
+    import xgboost  # type: ignore[import-not-found, unused-ignore]
+
+    booster = xgboost.Booster(model_file=str(path))
+    objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
+    best = booster.attr("best_iteration")  # set by early stopping; the library's own classifier stops there too
+    rounds = (0, int(best) + 1) if best else (0, 0)
+
+    def raw(x: Any) -> Any:
+        return booster.predict(xgboost.DMatrix(x), iteration_range=rounds)
+
+    return _Booster(raw, objective, booster.feature_names, booster.num_features())
+
+
+def _load_lightgbm(path: Path) -> Any:
+    import lightgbm  # type: ignore[import-not-found, unused-ignore]
+
+    booster = lightgbm.Booster(model_file=str(path))
+    lines = booster.model_to_string(num_iteration=1).splitlines()
+    objective = next((line.partition("=")[2].split()[0] for line in lines if line.startswith("objective=")), "")
+    objective = {"binary": "binary:logistic", "multiclass": "multi:softprob"}.get(objective, objective)
+    return _Booster(booster.predict, objective, booster.feature_name(), booster.num_feature())
+
+
+class _Booster:
+    """A native booster with the manners of a scikit-learn model.
+
+    Native files don't keep the names of the classes: they are 0 … k-1, as both libraries require in training.
+    """
+
+    def __init__(self, raw: Any, objective: str, names: list[str] | None, width: int) -> None:
+        import numpy as np
+
+        self._raw = raw
+        self._binary = objective == "binary:logistic"
+        if not self._binary and objective.startswith(("binary:", "multi:softmax", "rank:", "multiclassova", "lambda")):
+            raise Refused(f"a booster with the objective {objective!r} does not predict class probabilities")
+        self._classifier = self._binary or objective == "multi:softprob"
+        self.n_features_in_ = width
+        if names:
+            self.feature_names_in_ = np.array(names, dtype=object)
+
+    def predict(self, x: Any) -> Any:
+        if not self._classifier:
+            return self._raw(x).astype(float)
+        return self.predict_proba(x).argmax(axis=1)
+
+    @property
+    def predict_proba(self) -> Any:
+        if not self._classifier:
+            raise AttributeError("predict_proba")
+        return self._probabilities
+
+    def _probabilities(self, x: Any) -> Any:
+        import numpy as np
+
+        raw = self._raw(x)
+        scores = np.column_stack([1 - raw, raw]) if self._binary else raw
+        self.classes_ = np.arange(scores.shape[1])
+        return scores
+
+
+def choose_features(model: Any, frame: pd.DataFrame, named: bool) -> Any:
+    """What the model is given.
+
+    Args:
+        named: the frame already holds exactly the columns of the model's signature.
+
+    Raises:
+        Refused: when the model wants columns that aren't there, or doesn't say which it wants.
+    """
+    wanted = getattr(model, "feature_names_in_", None)
+    if wanted is not None:
+        missing = [str(name) for name in wanted if name not in frame.columns]
+        if not missing:
+            return frame[list(wanted)]
+        if not named:
+            raise Refused(f"the model wants columns that the data doesn't have: {', '.join(missing[:20])}")
+    if named:
+        return frame
+    width = getattr(model, "n_features_in_", None)
+    if width is None:
+        raise Refused("the model says neither the names nor the number of its input columns, and has no signature")
+    if width != frame.shape[1]:
+        raise Refused(
+            f"the model was trained on {width} columns without names, and the data has {frame.shape[1]}, "
+            "so which of them it wants is unknown"
+        )
+    return frame.to_numpy()
+
+
+def answer(model: Any, features: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """The header and the arrays of the answer.
+
+    Raises:
+        Refused: when what the model predicts is neither one class nor one number per row.
+    """
+    predicted = _one_per_row(model.predict(features))
+    if _is_regression(model, predicted):
+        header: dict[str, Any] = {"rows": len(predicted), "values": None, "score_classes": None, "notes": []}
+        return header, [predicted.astype("<f8")]
+    codes, values = _factorize(predicted)
+    header = {"rows": len(predicted), "values": values, "score_classes": None, "notes": []}
+    arrays = [codes.astype("<i4")]
+    if hasattr(model, "predict_proba"):
+        scores = _scores(model, features, header)
+        if scores is not None:
+            arrays.append(scores)
+    return header, arrays
+
+
+def _one_per_row(predicted: Any) -> np.ndarray:
+    import numpy as np
+
+    array = np.asarray(predicted)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise Refused(f"predictions have the shape {array.shape}; one value per row was expected")
+    return array
+
+
+def _is_regression(model: Any, predicted: np.ndarray) -> bool:
+    """Whole numbers are classes unless the model is a regressor; floats are numbers unless it is a classifier."""
+    from sklearn.base import is_classifier, is_regressor
+
+    if hasattr(model, "classes_") or predicted.dtype.kind not in "iuf":
+        return False
+    try:
+        return is_regressor(model) or (predicted.dtype.kind == "f" and not is_classifier(model))
+    except AttributeError:  # not a scikit-learn class: it can't be asked
+        return predicted.dtype.kind == "f"
+
+
+def _factorize(predicted: np.ndarray) -> tuple[np.ndarray, list[str | int | float | bool]]:
+    import pandas as pd
+
+    codes, uniques = pd.factorize(predicted, use_na_sentinel=True)
+    if len(uniques) > _MOST_CLASSES:
+        raise Refused(f"the model predicts {len(uniques)} different classes; at most {_MOST_CLASSES} can be audited")
+    if (codes < 0).any():
+        raise Refused(f"{int((codes < 0).sum())} of {len(codes)} predictions are missing values")
+    return codes, [_plain(value) for value in uniques]
+
+
+def _plain(value: Any) -> str | int | float | bool:
+    import numpy as np
+
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value)
+    if isinstance(value, str):
+        return str(value)
+    raise Refused(
+        f"the model predicts classes of type {type(value).__name__}; text, numbers and booleans can be audited"
+    )
+
+
+def _scores(model: Any, features: Any, header: dict[str, Any]) -> np.ndarray | None:
+    """Class probabilities, or None with a note in the header: labels without scores can still be audited."""
+    import numpy as np
+
+    try:
+        scores = np.asarray(model.predict_proba(features))
+        classes = [_plain(value) for value in model.classes_]
+    except Exception as error:  # noqa: BLE001 -- said in the notes
+        header["notes"].append(f"class probabilities are not available: {type(error).__name__}: {error}"[:300])
+        return None
+    if scores.shape != (header["rows"], len(classes)):
+        raise Refused(f"class probabilities have the shape {scores.shape}, and there are {len(classes)} classes")
+    if len(classes) > _MOST_CLASSES:
+        raise Refused(f"the model knows {len(classes)} classes; at most {_MOST_CLASSES} can be audited")
+    header["score_classes"] = classes
+    return scores.astype("<f8")
+
+
+def work(job: dict[str, Any]) -> bytes:
+    """The whole job: load, choose, predict. A failure is an answer too."""
+    import numpy as np
+    import pyarrow as pa
+
+    stage = "load"
+    try:
+        model = load(job["flavor"], job["format"], SLOT / "model" / job["file"])
+        stage = "features"
+        with pa.memory_map(str(SLOT / "features.arrow")) as source:
+            frame = pa.ipc.open_file(source).read_all().to_pandas()
+        features = choose_features(model, frame, job["named"])
+        stage = "predict"
+        header, arrays = answer(model, features)
+    except BaseException as error:  # noqa: BLE001 -- reported; SystemExit must not look like a silent end
+        header, arrays = {"failed": stage, "type": type(error).__name__, "message": str(error)[:2000]}, []
+        if isinstance(error, Refused):
+            header["type"] = ""
+    return json.dumps(header).encode() + b"\n" + b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
+
+
+def main() -> None:
+    channel = os.dup(1)  # what the model prints must not mix with the answer
+    os.dup2(2, 1)
+    import_libraries()
+    os.write(channel, b"ready\n")
+    if not select.select([0], [], [], 0.2)[0]:  # waiting warm: time to import what only some models need, and slowly
+        import skops.io  # noqa: F401
+    if not sys.stdin.readline():
+        os._exit(0)
+    reply = memoryview(work(json.loads((SLOT / "job.json").read_text())))
+    while reply:
+        reply = reply[os.write(channel, reply) :]
+    os._exit(0)  # threads and exit handlers of the model have no say in when this ends
+
+
+if __name__ == "__main__":
+    main()

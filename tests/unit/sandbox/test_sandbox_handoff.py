@@ -1,0 +1,86 @@
+"""What goes into the sandbox: exactly the files that were fetched, and a table that both sides read alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from venturalitica_agent.domain.subject import FileDigest, ModelSubject
+from venturalitica_agent.errors import SandboxError
+from venturalitica_agent.sandbox import handoff
+
+FRAME = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> ModelSubject:
+    folder = tmp_path / "model"
+    (folder / "parts").mkdir(parents=True)
+    files = {"model.pkl": b"pickle", "parts/one.npy": b"array"}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    digests = tuple(FileDigest(n, len(c), hashlib.sha256(c).hexdigest()) for n, c in files.items())
+    return ModelSubject("m", str(folder), "d", digests, "sklearn", "model.pkl", "pickle")
+
+
+@pytest.fixture
+def slot(tmp_path: Path) -> Path:
+    (tmp_path / "slot").mkdir()
+    return tmp_path / "slot"
+
+
+def test_slot_holds_the_model_the_table_and_the_job(slot, model) -> None:
+    handoff.stage(slot, replace(model, inputs=("b",)), FRAME, model_bytes=100)
+    assert (slot / "model/model.pkl").read_bytes() == b"pickle"
+    assert (slot / "model/parts/one.npy").read_bytes() == b"array"
+    with pa.memory_map(str(slot / "features.arrow")) as source:
+        pd.testing.assert_frame_equal(pa.ipc.open_file(source).read_all().to_pandas(), FRAME[["b"]])
+    job = json.loads((slot / "job.json").read_text())
+    assert job == {"flavor": "sklearn", "format": "pickle", "file": "model.pkl", "named": True}
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "parts/../../secret", ""])
+def test_names_outside_the_model_are_refused(slot, model, tmp_path, name) -> None:
+    (tmp_path / "secret").write_bytes(b"s")
+    outside = FileDigest(name, 1, hashlib.sha256(b"s").hexdigest())
+    with pytest.raises(SandboxError, match="not the one that was fetched"):
+        handoff.stage(slot, replace(model, files=(*model.files, outside)), FRAME, model_bytes=100)
+
+
+@pytest.mark.parametrize("content", [b"pickl", b"pickles", b"picklE"])
+def test_changed_bytes_are_refused(slot, model, content) -> None:
+    Path(model.path, "model.pkl").write_bytes(content)
+    with pytest.raises(SandboxError, match="not the one that was fetched"):
+        handoff.stage(slot, model, FRAME, model_bytes=100)
+
+
+def test_model_file_must_be_among_the_files(slot, model) -> None:
+    with pytest.raises(SandboxError, match=r"has no file 'other\.pkl'"):
+        handoff.stage(slot, replace(model, file="other.pkl"), FRAME, model_bytes=100)
+
+
+def test_large_models_are_refused_before_copying(slot, model) -> None:
+    with pytest.raises(SandboxError, match="11 bytes; at most 10"):
+        handoff.stage(slot, model, FRAME, model_bytes=10)
+    assert not (slot / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("frame", "sentence"),
+    [
+        (FRAME.iloc[:0], "no rows to predict"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "several columns of the same name: a"),
+        (pd.DataFrame({"a": ["x", 1]}), "can't be handed to the sandbox"),
+        (pd.DataFrame({"a": [object()]}), "can't be handed to the sandbox"),
+    ],
+)
+def test_tables_that_cannot_be_handed_over(slot, model, frame, sentence) -> None:
+    with pytest.raises(SandboxError, match=sentence) as caught:
+        handoff.stage(slot, model, frame, model_bytes=100)
+    assert caught.value.remedy
