@@ -12,7 +12,8 @@ from venturalitica_agent.domain.subject import ColumnBinding
 from venturalitica_agent.domain.verdict import Finding, GroupStat, Interval, Status, counts_tag
 from venturalitica_agent.logging import clean
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~>-])")
+# Inline markup only: every piece of text stands after words of ours, so nothing that works at a line's start can.
+_MARKUP = re.compile(r"([\\`*_\[\]|~])")
 _ORDER = (
     Status.ERROR,
     Status.FAIL,
@@ -74,7 +75,7 @@ def _finding(finding: Finding) -> list[str]:
         about.append(f"article {text(finding.article)}")
     about.append(f"decided by {text(finding.decided_on)}")
     lines = [head, "", text(finding.sentence, 2000), "", f"*{', '.join(about)}*", ""]
-    if finding.remedy:
+    if finding.remedy and finding.remedy not in finding.sentence:
         lines += [f"What to do: {text(finding.remedy, 2000)}", ""]
     measured = finding.measurement
     if measured is None:
@@ -99,7 +100,7 @@ def _interval(interval: Interval) -> str:
 
 
 def _group(group: GroupStat) -> str:
-    rate = "undefined" if group.value is None else f"{group.value:.4f}"
+    rate = "" if group.value is None else f"{group.value:.4f}"
     count = "" if group.numerator is None else f"{group.numerator}/{group.denominator}"
     bounds = f"{group.interval.low:.3f}–{group.interval.high:.3f}" if group.interval else ""
     compared = "yes" if group.compared else f"no: {text(group.reason)}"

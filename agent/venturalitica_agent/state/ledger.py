@@ -50,9 +50,7 @@ class Ledger:
             )
             return [_entry(row) for row in found.mappings()]
 
-    def due(
-        self, now: float, limit: int, *, only: Collection[tuple[str, str]] | None = None
-    ) -> list[Entry]:
+    def due(self, now: float, limit: int, *, only: Collection[tuple[str, str]] | None = None) -> list[Entry]:
         """What to claim next: runs that ended while we watched first, then the backlog, newest first."""
         wanted = sa.true() if only is None else sa.tuple_(runs.c.store, runs.c.run_id).in_(list(only))
         with self._engine.connect() as db:

@@ -13,7 +13,7 @@ from venturalitica_agent.domain.codec import from_plain, to_plain
 from venturalitica_agent.domain.evidence import Decision, EvidenceBundle, Published
 from venturalitica_agent.domain.policy import Policy
 from venturalitica_agent.domain.run import Run
-from venturalitica_agent.domain.verdict import Status, counts_tag
+from venturalitica_agent.domain.verdict import counts_tag
 from venturalitica_agent.state.tables import audits, policies, stores
 
 
@@ -86,7 +86,6 @@ class Records:
         self, run: Run, decision: Decision, bundle: EvidenceBundle, published: Published, *, now: float
     ) -> None:
         verdict = decision.verdict
-        failed = [f.control for f in verdict.findings if f.status in (Status.FAIL, Status.ERROR, Status.WARN)]
         row = {
             "store": decision.store,
             "run_id": run.ref.run_id,
@@ -99,7 +98,7 @@ class Records:
             "run_name": run.name,
             "link": published.link,
             "counts": counts_tag(verdict.counts),
-            "failed": "\n".join(failed),
+            "failed": "\n".join(verdict.not_passed),
             "evidence": bundle.evidence,
             "evidence_digest": bundle.digest,
             "end_time": run.ref.end_time,

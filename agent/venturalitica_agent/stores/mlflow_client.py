@@ -325,7 +325,10 @@ class MlflowAccess:
             for model in models:
                 if model.model_id:
                     self._client.set_logged_model_tags(model.model_id, dict(tags))
+            ids = {m.model_id for m in models}
             for version in self._client.search_model_versions(f"run_id = '{_plain(run_id)}'"):
+                if (version.model_id or "") not in ids:
+                    continue  # a version of another model of the run
                 for name, value in tags.items():
                     self._client.set_model_version_tag(version.name, version.version, name, value)
 

@@ -1,0 +1,154 @@
+"""What a finding says to a data scientist: what was seen, in which groups, how sure, and what would change it.
+
+Names of groups and classes stand here as they are in the data: untrusted text, to be escaped where it is shown.
+"""
+
+from __future__ import annotations
+
+import math
+
+from venturalitica_agent.domain.metric import METRICS
+from venturalitica_agent.domain.policy import Control, DecideOn, Op
+from venturalitica_agent.domain.verdict import GroupStat, Interval, Measurement, Status, Unmeasured
+from venturalitica_agent.evaluate.grouping import MISSING_GROUP, OTHER_GROUP
+
+_RATIOS = ("disparate_impact", "equalized_odds_ratio")
+_LISTED = 6
+
+
+def of(control: Control, measurement: Measurement, status: Status) -> str:
+    """The whole story of one measured control, ending with what to do unless it passed."""
+    if status is Status.ERROR:
+        return f"The value of {_title(control)} is not a finite number ({measurement.value}), so nothing is decided."
+    seen = _seen(control, measurement)
+    sure = _interval(measurement.interval, control.require.threshold)
+    sentence = f"{seen}{sure}; required {control.require}: {status.value}."
+    return " ".join(part for part in (sentence, _why(control, measurement, status)) if part) + _then(
+        remedy(control, measurement, status)
+    )
+
+
+def remedy(control: Control, measurement: Measurement, status: Status) -> str:
+    """What would change the outcome; empty when it passed or nothing is known to."""
+    if status is Status.INCONCLUSIVE:
+        return " ".join(part for part in (_unknown_groups(control, measurement), _more_rows(measurement)) if part)
+    if status in (Status.FAIL, Status.WARN):
+        return _rate_to_reach(control, measurement)
+    return ""
+
+
+def not_measured(control: Control, result: Unmeasured) -> str:
+    """Why there is no number, and what to do."""
+    return f"{_title(control)} was not evaluated: {result.reason}." + _then(
+        f"What to do: {result.remedy}." if result.remedy else ""
+    )
+
+
+def number(value: float, threshold: float | None = None, digits: int = 3) -> str:
+    """A value with at least `digits` decimals, and with as many as show on which side of `threshold` it is."""
+    if not math.isfinite(value):
+        return "unbounded" if value > 0 else str(value)
+    for decimals in range(digits, 17):
+        text = f"{value:.{decimals}f}"
+        if threshold is None or _side(float(text), threshold) == _side(value, threshold):
+            return text
+    return repr(value)
+
+
+def _side(value: float, threshold: float) -> int:
+    return (value > threshold) - (value < threshold)
+
+
+def _then(text: str) -> str:
+    return f" {text}" if text else ""
+
+
+def _title(control: Control) -> str:
+    spec = METRICS.get(control.metric)
+    return spec.title if spec is not None else control.metric
+
+
+def _stat(measurement: Measurement, name: str) -> GroupStat:
+    return next(group for group in measurement.groups if group.group == name)
+
+
+def _seen(control: Control, measurement: Measurement) -> str:
+    value = number(measurement.value, control.require.threshold)
+    if measurement.extremes is None:
+        return f"{_title(control)} is {value} (n={measurement.n})"
+    low, high = measurement.extremes
+    if control.metric == "min_group_n":
+        return f"Smallest group of {control.role} is {low} with {measurement.value:.0f} rows"
+    if not measurement.rate:
+        return f"Ratio of the rarest class ({low}) to the commonest ({high}) is {value} (n={measurement.n})"
+    first, second = _stat(measurement, low), _stat(measurement, high)
+    kind = "ratio" if control.metric in _RATIOS else "difference"
+    return (
+        f"{measurement.rate.capitalize()} of {low} is {number(first.value or 0.0)} (n={first.denominator}), "
+        f"of {high} {number(second.value or 0.0)} (n={second.denominator}): {kind} {value}"
+    )
+
+
+def _interval(interval: Interval, threshold: float) -> str:
+    if interval.low == interval.high:
+        return f", {interval.method}"
+    low, high = number(interval.low, threshold, 2), number(interval.high, threshold, 2)
+    return f", {interval.level * 100:g} % interval {low}–{high}"
+
+
+def _why(control: Control, measurement: Measurement, status: Status) -> str:
+    reasons = []
+    listed = _cut([f"{group.group} ({group.reason})" for group in measurement.groups if not group.compared], ", ")
+    if status is Status.INCONCLUSIVE and listed:
+        reasons.append(f"Could not be compared: {listed}.")
+    elif status is Status.INCONCLUSIVE:
+        reasons.append("The interval does not lie on one side of the threshold, so these data do not decide.")
+    elif listed:
+        reasons.append(f"Not compared: {listed}.")
+    sampled = measurement.interval.low < measurement.interval.high
+    if control.decide_on is DecideOn.POINT and sampled and measurement.flip_rate is not None:
+        reasons.append(
+            "Decided on the value alone, as the policy asks; in "
+            f"{measurement.flip_rate * 100:.0f} % of resamples the decision would be the other one."
+        )
+    return " ".join(reasons)
+
+
+def _cut(parts: list[str], comma: str) -> str:
+    return comma.join(parts[:_LISTED]) + (f"{comma}{len(parts) - _LISTED} others" if len(parts) > _LISTED else "")
+
+
+def _more_rows(measurement: Measurement) -> str:
+    wanted = [
+        f"{more} more {'row' if more == 1 else 'rows'}{f' of group {group}' if group else ''}"
+        for group, more in measurement.needed.items()
+    ]
+    return f"You would need about {_cut(wanted, ' and ')}." if wanted else ""
+
+
+def _unknown_groups(control: Control, measurement: Measurement) -> str:
+    small = measurement.small_groups
+    advice = []
+    if MISSING_GROUP in small:
+        n = _stat(measurement, MISSING_GROUP).n
+        advice.append(f"Fill in the missing values of {control.role} (n={n}).")
+    if OTHER_GROUP in small:
+        n = _stat(measurement, OTHER_GROUP).n
+        advice.append(f"Declare a group for the other values of {control.role} (n={n}).")
+    return " ".join(advice)
+
+
+def _rate_to_reach(control: Control, measurement: Measurement) -> str:
+    """The rate that the lower group would need while the higher stays, where the requirement asks for less of a gap."""
+    if not measurement.rate or measurement.extremes is None:
+        return ""
+    low, high = measurement.extremes
+    top, threshold = _stat(measurement, high).value or 0.0, control.require.threshold
+    if control.metric in _RATIOS and control.require.op in (Op.GE, Op.GT):
+        goal = top * threshold
+    elif control.metric not in _RATIOS and control.require.op in (Op.LE, Op.LT):
+        goal = top - threshold
+    else:
+        return ""
+    more = "over" if control.require.op in (Op.GT, Op.LT) else "at least"
+    return f"With {high} as it is, the {measurement.rate} of {low} would have to be {more} {number(goal)}."

@@ -1,0 +1,84 @@
+"""What a data scientist's script does, in this process: it knows mlflow, scikit-learn and pandas, and nothing of us."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from sklearn.linear_model import LogisticRegression
+
+EXPERIMENT = "tiny-loans"
+
+
+@cache
+def table() -> pd.DataFrame:
+    """400 rows in which `sex` matters little and `income` decides."""
+    rng = np.random.default_rng(7)
+    income = rng.normal(50, 10, 400).round(2)
+    sex = np.where(rng.random(400) < 0.5, "f", "m")
+    y = (income + rng.normal(0, 3, 400) > 48).astype(int)
+    return pd.DataFrame({"income": income, "sex": sex, "y": y})
+
+
+def experiment(client: MlflowClient, name: str = EXPERIMENT) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    uri = client.tracking_uri
+    if uri.startswith("sqlite:///"):
+        artifacts = Path(uri.removeprefix("sqlite:///")).parent / "mlruns" / name
+        return str(client.create_experiment(name, artifact_location=artifacts.as_uri()))
+    return str(client.create_experiment(name))
+
+
+def train(uri: str, *, good: bool = True, name: str = "", data: bool = True, model: bool = True) -> str:
+    """One finished run; a bad one predicts the opposite. Returns its id."""
+    mlflow.set_tracking_uri(uri)
+    client = MlflowClient(uri)
+    frame = table()
+    with mlflow.start_run(experiment_id=experiment(client), run_name=name or ("good" if good else "bad")) as run:
+        if data:
+            mlflow.log_text(frame.to_csv(index=False), "data/test.csv")
+        if model:
+            fitted = LogisticRegression().fit(frame[["income"]], frame.y if good else 1 - frame.y)
+            mlflow.sklearn.log_model(
+                fitted, name="model", pip_requirements=["scikit-learn"], serialization_format="cloudpickle"
+            )
+    return str(run.info.run_id)
+
+
+def run_info(uri: str, run_id: str) -> dict[str, Any]:
+    return dict(MlflowClient(uri).get_run(run_id).info)
+
+
+def tags(uri: str, run_id: str) -> dict[str, str]:
+    found = MlflowClient(uri).get_run(run_id).data.tags
+    return {k: v for k, v in found.items() if k.startswith("venturalitica.")}
+
+
+def status(uri: str, run_id: str) -> str | None:
+    return tags(uri, run_id).get("venturalitica.status")
+
+
+def evidence_folders(uri: str, run_id: str) -> list[str]:
+    """Artifact paths of the evidence folders of a run: one per audit."""
+    client = MlflowClient(uri)
+    found = []
+    for policy in client.list_artifacts(run_id, "venturalitica"):
+        found += [entry.path for entry in client.list_artifacts(run_id, policy.path)]
+    return found
+
+
+def search(uri: str, status_value: str, name: str = EXPERIMENT) -> set[str]:
+    """Run ids that MLflow's own filter finds."""
+    client = MlflowClient(uri)
+    where = f"tags.venturalitica.status = '{status_value}'"
+    return {r.info.run_id for r in client.search_runs([experiment(client, name)], where)}
