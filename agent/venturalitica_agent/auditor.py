@@ -17,13 +17,18 @@ from venturalitica_agent.domain.codec import from_plain, to_plain
 from venturalitica_agent.domain.job import AuditJob
 from venturalitica_agent.domain.ledger import Entry, Phase
 from venturalitica_agent.domain.policy import Policy
-from venturalitica_agent.domain.verdict import counts_tag
+from venturalitica_agent.domain.verdict import Status, counts_tag
 from venturalitica_agent.errors import AgentError, RetryableError, RunChanged, RunGone, StoreUnavailable
 from venturalitica_agent.logging import get_logger
 from venturalitica_agent.state.ledger import Ledger
 from venturalitica_agent.stores.base import Store
 
 log = get_logger(__name__)
+
+
+def _key(entry: Entry) -> tuple[str, str]:
+    return entry.ref.store, entry.ref.run_id
+
 
 MAX_FAILURES = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0
@@ -223,9 +228,36 @@ class Auditor:
         """Free claims whose job is dead; returns how many."""
         return rescue(self._ledger, engine.status, now=self._clock())
 
-    def reconsider(self) -> int:
-        """Plan again, under the present configuration, every run that was ignored; returns how many."""
+    def reconsider(self, only: Collection[tuple[str, str]] | None = None) -> int:
+        """Plan again what the present configuration may treat otherwise; returns how many runs are due by it.
+
+        That is every run that was ignored, and every run whose verdict is `error` and whose job would be another one
+        now: a policy, a binding or a data source was changed.
+        """
         now = self._clock()
-        return sum(
-            self._ledger.move(entry, Phase.DUE, now=now, reason="") for entry in self._ledger.in_phase(Phase.IGNORED)
-        )
+        wanted = set(only) if only is not None else None
+        again = [e for e in self._ledger.in_phase(Phase.IGNORED) if wanted is None or _key(e) in wanted]
+        errors = {(r.store, r.run_id) for r in self._world.records.latest() if r.status == Status.ERROR}
+        for entry in self._ledger.in_phase(Phase.DONE):
+            if _key(entry) in errors and (wanted is None or _key(entry) in wanted) and self._replanned(entry):
+                again.append(entry)
+        return sum(self._due_again(entry, now) for entry in again)
+
+    def ask_again(self, wanted: Collection[tuple[str, str]]) -> int:
+        """Make due what has a verdict already: somebody asked for these runs by name. Returns how many.
+
+        Where nothing changed the verdict stands, with its time and its bytes.
+        """
+        now = self._clock()
+        return sum(self._due_again(e, now) for e in self._ledger.in_phase(Phase.DONE) if _key(e) in wanted)
+
+    def _due_again(self, entry: Entry, now: float) -> bool:
+        attempts = entry.attempts + bool(entry.job)
+        return self._ledger.move(entry, Phase.DUE, now=now, reason="", attempts=attempts, failures=0, ready_at=now)
+
+    def _replanned(self, entry: Entry) -> bool:
+        try:
+            job, _ = self._plan(entry)
+        except AgentError:
+            return False
+        return job is not None and job.id != entry.job

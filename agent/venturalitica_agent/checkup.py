@@ -47,7 +47,7 @@ def _policies(settings: Settings) -> str:
     policies = {p.id: p for p in load_policies(settings.policies)}
     rules = rules_of(settings, policies)
     controls = sum(len(p.controls) for p in policies.values())
-    return f"{len(policies)} policies with {controls} controls; {len(rules)} rules say which runs they apply to"
+    return f"policies: {len(policies)}, controls: {controls}, rules that say which runs they apply to: {len(rules)}"
 
 
 def _state(settings: Settings) -> str:
@@ -60,7 +60,7 @@ def _store(given: StoreSettings) -> str:
         raise AgentError("this version audits MLflow stores only", remedy="remove it from `stores:` for now")
     store = open_mlflow(given.uri, roots=given.artifacts, ui=given.ui)
     store.ping()
-    return f"answers; {len(store.experiments())} experiments"
+    return f"answers; experiments: {len(store.experiments())}"
 
 
 def _sandbox() -> str:

@@ -33,7 +33,8 @@ app = typer.Typer(
 policy_app = typer.Typer(help="Check policies.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(policy_app, name="policy")
 
-out = Console(highlight=False)
+_PIPED = None if sys.stdout.isatty() else 160  # columns of tables in files and pipes, which have no width of their own
+out = Console(highlight=False, width=_PIPED)
 err = Console(stderr=True, highlight=False)
 
 Config = Annotated[
@@ -50,7 +51,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except AgentError as error:
-        err.print(Text(clean(str(error.diagnostics()))))
+        err.print(Text(clean(str(error.diagnostics()))), soft_wrap=True)
         sys.exit(2 if isinstance(error, ConfigError) else 3)
 
 
@@ -60,6 +61,11 @@ def _settings(config: Path | None) -> Settings:
 
 def _print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _say(*words: str | Text) -> None:
+    """A line of prose as long as it is: wrapping it would break paths and what people search for."""
+    out.print(Text.assemble(*words), soft_wrap=True)
 
 
 def _status(status: str) -> Text:
@@ -73,8 +79,8 @@ def _untrusted(value: object, limit: int = 60) -> Text:
 
 def _verdict_table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "experiment", "policy", "status", "not passed", "s to tag"):
-        table.add_column(column, overflow="fold")
+    for column in ("run", "experiment", "policy", "status", "failed", "s to tag"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("status", "s to tag"))
     for row in rows:
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
         failed = _untrusted(", ".join(row["failed"]), 60)
@@ -85,7 +91,7 @@ def _verdict_table(rows: list[dict[str, Any]]) -> Table:
 
 @app.command()
 def run(config: Config = None, verbose: Verbose = False) -> None:
-    """The service: watch the stores and audit every run that ends, until stopped."""
+    """The service: audit every run that ends, until stopped."""
     our_logging.configure(verbose=verbose)
     from venturalitica_agent.agent import Agent
     from venturalitica_agent.daemon import Service
@@ -97,12 +103,17 @@ def run(config: Config = None, verbose: Verbose = False) -> None:
 def audit(
     config: Config = None,
     runs: Annotated[
-        list[str] | None, typer.Option("--run", help="Only this run: an id, runs:/<id> or its link. Repeatable.")
+        list[str] | None,
+        typer.Option("--run", metavar="RUN", help="Only this run: an id, runs:/<id> or its link. Repeatable."),
     ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """One pass over what is due (or only --run …), then exit: 0 pass or warn, 1 fail, 2 usage, 3 no verdict."""
+    """One pass over what is due, then exit; for CI.
+
+    Exit codes: 0 everything evaluated passes (or warns), 1 a verdict is `fail`, 2 usage or configuration error,
+    3 no verdict (error, inconclusive, skip). Runs named with --run are audited again even if they have a verdict.
+    """
     our_logging.configure(verbose=verbose)
     from venturalitica_agent.agent import Agent
     from venturalitica_agent.once import run_once
@@ -124,11 +135,11 @@ def audit(
         )
     else:
         out.print(_verdict_table(rows))
-        out.print(f"{done.audited} verdicts given now, {len(rows)} in all")
+        _say(f"{done.audited} verdicts given now, {len(rows)} in all")
         for run_id, why in done.without:
-            out.print(Text(f"no verdict: {run_id}: {clean(why)}"))
+            _say(f"no verdict: {run_id}: {clean(why)}")
         for uri, why in done.down:
-            out.print(Text(f"store down: {uri}: {clean(why)}"))
+            _say(f"store down: {uri}: {clean(why)}")
     raise typer.Exit(done.exit_code)
 
 
@@ -142,7 +153,11 @@ def _progress(what: str) -> Iterator[Any]:
 
 
 @app.command()
-def status(config: Config = None, as_json: AsJson = False, limit: int = 50) -> None:
+def status(
+    config: Config = None,
+    as_json: AsJson = False,
+    limit: Annotated[int, typer.Option(help="How many verdicts to show, newest first.")] = 50,
+) -> None:
     """What was audited, what is due, what is stuck."""
     from venturalitica_agent.overview import overview
 
@@ -152,26 +167,27 @@ def status(config: Config = None, as_json: AsJson = False, limit: int = 50) -> N
         return
     for store in document["stores"]:
         health = {True: "answers", False: "DOWN", None: "not looked at yet"}[store["ok"]]
-        out.print(Text(f"{store['uri'] or store['id']}: {health}  {clean(store['error'])}"))
-        out.print("  runs: " + (", ".join(f"{n} {phase}" for phase, n in sorted(store["runs"].items())) or "none"))
+        _say(f"{store['uri'] or store['id']}: {health}  {clean(store['error'])}")
+        _say("  runs: " + (", ".join(f"{n} {phase}" for phase, n in sorted(store["runs"].items())) or "none"))
         for reason, count in store["ignored"].items():
-            out.print(Text(f"  {count} not audited: {clean(reason)}"))
+            _say(f"  {count} not audited: {clean(reason)}")
     verdicts = ", ".join(f"{n} {s}" for s, n in sorted(document["verdicts"].items())) or "none yet"
-    out.print(f"due: {document['due']}   verdicts: {verdicts}")
+    _say(f"due: {document['due']}   verdicts: {verdicts}")
     for kind in ("stuck", "retrying"):
         for entry in document[kind]:
-            out.print(Text(f"{kind}: {entry['run_id']}: {clean(entry['reason'])}"))
+            _say(f"{kind}: {entry['run_id']}: {clean(entry['reason'])}")
     for entry in document["running_too_long"]:
-        out.print(f"RUNNING for too long, never ended: {entry['run_id']}")
+        _say(f"RUNNING for too long, never ended: {entry['run_id']}")
     if document["audits"]:
         out.print(_verdict_table(document["audits"]))
 
 
 @policy_app.command("check")
 def policy_check(
-    paths: Annotated[list[Path], typer.Argument(help="Policy files or folders of policies.")], as_json: AsJson = False
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Policy files or folders of policies.")],
+    as_json: AsJson = False,
 ) -> None:
-    """Check policies: every mistake with its file, line and the nearest right word."""
+    """Check policy files: every mistake, with its line."""
     from venturalitica_agent.policy.load import load_policies
 
     policies = [policy for path in paths for policy in load_policies(path)]
@@ -191,12 +207,15 @@ def policy_check(
         )
         return
     for p in policies:
-        out.print(Text(f"{p.ref}  {len(p.controls)} controls  {p.shape}  sha256:{p.digest[:16]}…  {p.file_name}"))
+        _say(f"{p.ref}  {len(p.controls)} controls  {p.shape}  sha256:{p.digest[:16]}…  {p.file_name}")
 
 
 @app.command()
 def doctor(config: Config = None, as_json: AsJson = False) -> None:
-    """What works here, and what to do where it doesn't. Exit code 0 when everything works, else 2."""
+    """What works here, and what to do where it doesn't.
+
+    Exit codes: 0 when everything works, else 2.
+    """
     our_logging.configure()
     from venturalitica_agent.checkup import check_up
 
@@ -206,9 +225,9 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
     else:
         for check in checks:
             mark = Text("ok   ", style="green") if check.ok else Text("FAIL ", style="red")
-            out.print(mark + Text(f"{clean(check.name)}: {clean(check.detail)}"))
+            _say(mark, f"{clean(check.name)}: {clean(check.detail)}")
             if check.remedy and not check.ok:
-                out.print(Text(f"     what to do: {clean(check.remedy)}"))
+                _say(f"     what to do: {clean(check.remedy)}")
     raise typer.Exit(0 if all(c.ok for c in checks) else 2)
 
 
@@ -218,8 +237,8 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write them.")] = 
     from venturalitica_agent.starter import write_starter
 
     for path in write_starter(folder, default_agent_yaml()):
-        out.print(Text(f"wrote {path}"))
-    out.print("Next: put your experiment's name and columns into agent.yaml, then `venturalitica-agent doctor`.")
+        _say(f"wrote {path}")
+    _say("Next: put your experiment's name and columns into agent.yaml, then `venturalitica-agent doctor`.")
 
 
 @app.command()
@@ -230,7 +249,7 @@ def demo(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Real models on real data in fresh stores, audited by a real service, with links."""
+    """Real models on real data in fresh stores, audited."""
     from venturalitica_agent.demo import run_demo
 
     result = run_demo(folder, say=lambda words: err.print(Text(words)))
@@ -244,4 +263,4 @@ def demo(
 @app.command()
 def version() -> None:
     """The agent's version."""
-    out.print(__version__)
+    _say(__version__)

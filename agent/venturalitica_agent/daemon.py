@@ -29,7 +29,7 @@ from venturalitica_agent.stores.opening import MlflowStore
 log = get_logger(__name__)
 
 _VERSION_CHECK = 0.1  # seconds between two looks at SQLite's data_version: 3 microseconds each
-_SWEEP_SHARE = 200  # a sweep may take one part in so many of the time between two
+_SWEEP_SHARE = 500  # a sweep may take one part in so many of the time between two
 _COOL_AFTER = 600.0
 _LONGEST_PAUSE = 60.0
 

@@ -28,7 +28,7 @@ from venturalitica_agent.overview import overview
 from venturalitica_agent.settings import Settings, load_settings
 
 _HERE = Path(__file__).parent
-_UI = "http://127.0.0.1:5000"
+_UI = {"sqlite": "http://127.0.0.1:5000", "files": "http://127.0.0.1:5001"}
 _FILTER = "tags.venturalitica.status = 'fail'"
 _TIMEOUT = 300.0
 
@@ -55,6 +55,11 @@ class DemoResult:
     rows: list[dict[str, Any]]
     not_audited: dict[str, int]
     expected: int
+    service_since: float
+
+    def watched(self, row: dict[str, Any]) -> bool:
+        """Whether a run ended while the service was running, so that its latency means something."""
+        return bool(row["end_time"] and row["end_time"] / 1000 > self.service_since)
 
     @property
     def complete(self) -> bool:
@@ -73,27 +78,31 @@ class DemoResult:
     def show(self, out: Console) -> None:
         """The table, and how to see the same in MLflow's own UI."""
         table = Table(title="What the agent wrote", title_justify="left")
-        for column, fold in (("run", "fold"), ("status", "fold"), ("not passed", "fold"), ("end → tag", "fold")):
-            table.add_column(column, overflow=fold)  # type: ignore[arg-type]  # rich's literal type
+        for column in ("run", "status", "failed", "end → tag"):
+            table.add_column(column, overflow="fold")
         colours = {"pass": "green", "fail": "red", "warn": "yellow", "inconclusive": "blue", "error": "magenta"}
         for row in self.rows:
             table.add_row(
                 Text(clean(row["run"])),
                 Text(row["status"], style=colours.get(row["status"], "")),
                 Text(clean(", ".join(row["failed"]))),
-                "" if row["seconds"] is None else f"{row['seconds']:.1f} s",
+                f"{row['seconds']:.1f} s" if self.watched(row) else "ended before the agent was started",
             )
         out.print(table)
         for row in self.rows:
             out.print(Text(f"{clean(row['run'])}: {row['link']}"), soft_wrap=True)
         for reason, count in self.not_audited.items():
             out.print(Text(f"{count} run not audited: {clean(reason)}"), soft_wrap=True)
-        uri = f"sqlite:///{self.folder / 'mlflow.db'}"
-        out.print("\nSee it in MLflow's own UI:", style="bold")
-        out.print(f"  {Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {uri}", soft_wrap=True)
+        mlflow = Path(sys.executable).parent / "mlflow"
+        out.print("\nSee it in MLflow's own UI (one line for each of the two stores):", style="bold")
+        out.print(
+            f"  {mlflow} ui --port 5000 --backend-store-uri sqlite:///{self.folder / 'mlflow.db'}", soft_wrap=True
+        )
+        files = f"{mlflow} ui --port 5001 --backend-store-uri {self.folder / 'file-store'}"
+        out.print(f"  MLFLOW_ALLOW_FILE_STORE=true {files}", soft_wrap=True)
         out.print("then open the experiment and type this filter:")
         out.print(f"  {_FILTER}")
-        out.print(f"or go there: {_UI}/#/experiments/1/runs?searchFilter={quote(_FILTER)}", soft_wrap=True)
+        out.print(f"or go there: {_UI['sqlite']}/#/experiments/1/runs?searchFilter={quote(_FILTER)}", soft_wrap=True)
         out.print(
             f"Each run's artifacts hold venturalitica/…/report.md. Everything is in {self.folder}", soft_wrap=True
         )
@@ -116,6 +125,7 @@ def run_demo(folder: Path | None, *, say: Callable[[str], None]) -> DemoResult:
         list(pool.map(lambda job: _train(folder, *job), _BACKLOG[1:]))
     expected = len(_BACKLOG) - 1
     say("Starting the agent; it audits what is there …")
+    since = time.time()
     with (folder / "agent.log").open("wb") as log:
         service = subprocess.Popen(
             [sys.executable, "-m", "venturalitica_agent", "run", "--config", str(folder / "agent.yaml")],
@@ -135,7 +145,7 @@ def run_demo(folder: Path | None, *, say: Callable[[str], None]) -> DemoResult:
     for store in document["stores"]:
         for reason, count in store["ignored"].items():
             not_audited[reason] = not_audited.get(reason, 0) + count
-    return DemoResult(folder, document["audits"], not_audited, expected + 1)
+    return DemoResult(folder, document["audits"], not_audited, expected + 1, since)
 
 
 def _fresh(folder: Path | None) -> Path:
@@ -153,7 +163,10 @@ def _configure(folder: Path) -> Settings:
     shutil.copytree(_HERE / "examples" / "german_credit", folder / "training")
     shutil.copytree(_HERE / "policies" / "credit-scoring", folder / "policies" / "credit-scoring")
     document = yaml.safe_load((folder / "training" / "agent.yaml").read_text())
-    document["stores"] = [{"mlflow": "sqlite:///mlflow.db", "ui": _UI}, {"mlflow": "./file-store", "ui": _UI}]
+    document["stores"] = [
+        {"mlflow": "sqlite:///mlflow.db", "ui": _UI["sqlite"]},
+        {"mlflow": "./file-store", "ui": _UI["files"]},
+    ]
     document["policies"] = "./policies"
     document["settle"] = "2s"
     (folder / "agent.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))

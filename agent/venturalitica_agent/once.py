@@ -58,9 +58,14 @@ def run_once(
     agent.open()
     try:
         began = time.time()
-        agent.auditor.reconsider()
         agent.auditor.rescue(agent.engine)
         wanted, down = (_asked(agent, runs), []) if runs else _scan(agent)
+        agent.auditor.reconsider(wanted)
+        if wanted is not None:
+            agent.auditor.ask_again(wanted)
+        if any(_in(wanted, e) for phase in _OPEN for e in agent.ledger.in_phase(phase)):
+            # The sandbox's worker imports for a second or two; so does MLflow's client. Let them do it side by side.
+            threading.Thread(target=agent.prepare, name="prepare", daemon=True).start()
         entries = _drain(agent, wanted, moved, on_progress)
         return _outcome(agent, wanted, entries, tuple(down), began)
     finally:

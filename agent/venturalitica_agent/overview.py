@@ -87,5 +87,6 @@ def audit_row(record: AuditRecord) -> dict[str, Any]:
         "failed": list(record.failed),
         "evidence": record.evidence,
         "link": record.link,
+        "end_time": record.end_time,
         "seconds": round(record.tagged_at - ended, 3) if ended else None,
     }

@@ -95,6 +95,7 @@ def audit(job: AuditJob, step: Step, world: World) -> list[Decision]:
 
 def _decide(job: AuditJob, task: AuditTask, policy: Policy, run: Run, store: Store, world: World) -> Decision:
     """Fetch what the policy looks at, measure, judge. Repeating it gives the same verdict."""
+    from venturalitica_agent.evaluate.integrity import integrity_findings
     from venturalitica_agent.evaluate.judge import judge
 
     if job.give_up:
@@ -106,7 +107,7 @@ def _decide(job: AuditJob, task: AuditTask, policy: Policy, run: Run, store: Sto
     known = world.records.decision(job.store, job.run_id, identity)
     if known is not None and known.verdict.status is not Status.ERROR:
         return known  # the same run, model, data, binding and policy: the verdict stands, with its time
-    verdict: Verdict = judge(policy, results)
+    verdict: Verdict = judge(policy, results, integrity_findings(subject))
     return Decision(
         audit_id=identity,
         audit=task.audit,
@@ -150,31 +151,36 @@ def _measure(
             controls = [c for c in policy.controls if c.on is split and not c.skip]
             data = subject.data.get(split)
             if data is None:
-                problem = subject.problems.get(split) or Problem(f"there is no {split.value} data")
+                problem = _about(split, subject.problems.get(split) or Problem("there are none"))
                 found |= {c.id: unmeasured(c, problem) for c in controls}
                 continue
             try:
                 frame = read_table(Path(data.path), data.format)
             except PermanentError as error:  # damage that only reading every page shows
-                problem = Problem(f"the {split.value} data can't be read: {error.what}", error.remedy)
+                problem = _about(split, Problem(error.what, error.remedy))
                 found |= {c.id: unmeasured(c, problem) for c in controls}
                 continue
             predictions = None
             if wanted.predictions - set(subject.binding):
-                predictions, subject = _predict(world.sandbox, subject, frame, split)
-            for control in controls:
-                sample = build_sample(frame, subject, predictions, target=control.target, prediction=control.prediction)
-                found[control.id] = measure(control, sample)
+                features = frame.drop(columns=_outcome_columns(task, subject, wanted), errors="ignore")
+                predictions, subject = _predict(world.sandbox, subject, features, split)
+            for target, prediction in sorted({(c.target, c.prediction) for c in controls}):
+                sample = build_sample(frame, subject, predictions, target=target, prediction=prediction)
                 notes += [f"{split.value}: {note}" for about in sample.notes.values() for note in about]
+                asked = [c for c in controls if (c.target, c.prediction) == (target, prediction)]
+                found |= {c.id: measure(c, sample) for c in asked}
     return subject, [found[c.id] for c in policy.controls if not c.skip], tuple(dict.fromkeys(notes))
+
+
+def _about(split: Split, problem: Problem) -> Problem:
+    return replace(problem, what=f"the {split.value} data can't be used: {problem.what}")
 
 
 def _outcome_columns(task: AuditTask, subject: Subject, wanted: SplitNeeds) -> list[str]:
     """Columns of truth and of logged predictions: they never go into the sandbox, where a model could copy them."""
     roles = {"target", "prediction"} | wanted.targets | wanted.predictions
     bound = {**task.plan.columns, **subject.binding}
-    columns = {bound[role].column for role in roles if role in bound}
-    return sorted(columns & {c for data in subject.data.values() for c in data.columns})
+    return sorted({bound[role].column for role in roles if role in bound})
 
 
 def _predict(

@@ -70,16 +70,21 @@ class Workplace:
         stores = "stores:\n" + "".join(f"  - mlflow: {uri}\n" for uri in uris)
         (self.folder / "agent.yaml").write_text(stores + audits.format(settle=settle))
 
-    def run(self, *args: str, check: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *args: str, check: int | None = 0, seconds: float = 240, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [*AGENT, *args], cwd=self.folder, env=environment(**env), capture_output=True, text=True, timeout=240
+            [*AGENT, *args], cwd=self.folder, env=environment(**env), capture_output=True, text=True, timeout=seconds
         )
         if check is not None:
             assert done.returncode == check, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
     def json(self, *args: str, check: int | None = 0) -> Any:
-        return json.loads(self.run(*args, "--json", check=check).stdout)
+        return self.json_with(args, check=check)
+
+    def json_with(self, args: tuple[str, ...], *, check: int | None = 0, seconds: float = 240, **env: str) -> Any:
+        return json.loads(self.run(*args, "--json", check=check, seconds=seconds, **env).stdout)
 
     def start(self, **env: str) -> subprocess.Popen[bytes]:
         log = (self.folder / "agent.log").open("ab")

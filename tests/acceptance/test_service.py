@@ -6,14 +6,15 @@ import hashlib
 import json
 import signal
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import training
 from conftest import AUDITS, Workplace, eventually, stop
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.artifacts import download_artifacts
+from mlflow.entities import Dataset, DatasetInput, InputTag
 
 
 def test_runs_that_end_are_audited_tagged_and_proven(place: Workplace, store_uri: str, tmp_path: Path) -> None:
@@ -68,15 +69,14 @@ def test_what_is_missing_is_an_error_with_its_remedy(place: Workplace, store_uri
 
 
 def test_a_killed_service_goes_on_where_it_was(place: Workplace, store_uri: str) -> None:
-    """SIGKILL at four moments: in the end every run has one verdict and one evidence set, and MLflow's data is whole."""
+    """SIGKILL at four moments: every run ends with one verdict and one evidence set, and MLflow's data is whole."""
     place.configure([store_uri])
     runs = {training.train(store_uri, good=n % 2 == 0, name=f"run {n}"): n % 2 == 0 for n in range(8)}
     before = {run: training.run_info(store_uri, run) for run in runs}
     for seen in (1, 2, 3, 5):
         process = place.start()
         try:
-            done = lambda: sum(training.status(store_uri, r) is not None for r in runs)  # noqa: E731
-            eventually(lambda seen=seen: done() >= seen, workplace=place)
+            eventually(lambda seen=seen: _with_verdict(store_uri, runs) >= seen, workplace=place)
         finally:
             stop(process, signal.SIGKILL)
     with place.service():
@@ -85,6 +85,10 @@ def test_a_killed_service_goes_on_where_it_was(place: Workplace, store_uri: str)
         assert training.status(store_uri, run) == ("pass" if good else "fail")
         assert len(training.evidence_folders(store_uri, run)) == 1
         assert training.run_info(store_uri, run) == before[run]
+
+
+def _with_verdict(uri: str, runs: Iterable[str]) -> int:
+    return sum(training.status(uri, run) is not None for run in runs)
 
 
 def test_two_agents_on_one_state_do_not_audit_twice(place: Workplace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
 from sklearn.linear_model import LogisticRegression
 
 EXPERIMENT = "tiny-loans"
@@ -48,11 +50,26 @@ def train(uri: str, *, good: bool = True, name: str = "", data: bool = True, mod
         if data:
             mlflow.log_text(frame.to_csv(index=False), "data/test.csv")
         if model:
-            fitted = LogisticRegression().fit(frame[["income"]], frame.y if good else 1 - frame.y)
-            mlflow.sklearn.log_model(
-                fitted, name="model", pip_requirements=["scikit-learn"], serialization_format="cloudpickle"
-            )
+            log_model(good=good)
     return str(run.info.run_id)
+
+
+def log_model(run_id: str | None = None, *, good: bool = True) -> None:
+    """Log a model to the active run, or to an unfinished one by id."""
+    frame = table()
+    fitted = LogisticRegression().fit(frame[["income"]], frame.y if good else 1 - frame.y)
+    if run_id is None:
+        mlflow.sklearn.log_model(
+            fitted, name="model", pip_requirements=["scikit-learn"], serialization_format="cloudpickle"
+        )
+        return
+    model = mlflow.initialize_logged_model(name="model", source_run_id=run_id)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        mlflow.sklearn.save_model(fitted, path, pip_requirements=["scikit-learn"], serialization_format="cloudpickle")
+        MlflowClient(mlflow.get_tracking_uri()).log_model_artifacts(model.model_id, str(path))
+    mlflow.finalize_logged_model(model.model_id, "READY")
+    MlflowClient(mlflow.get_tracking_uri()).log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
 
 
 def run_info(uri: str, run_id: str) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def _finding(finding: Finding) -> list[str]:
         "",
     ]
     if measured.groups:
-        lines += ["| group | rows | rate | count | 95 % interval | compared |", "|---|---|---|---|---|---|"]
+        lines += ["| group | rows | rate | count | interval | compared |", "|---|---|---|---|---|---|"]
         lines += [_group(g) for g in measured.groups[:60]]
         if len(measured.groups) > 60:
             lines.append(f"| … and {len(measured.groups) - 60} more, in evidence.json | | | | | |")
@@ -96,7 +96,9 @@ def _finding(finding: Finding) -> list[str]:
 
 def _interval(interval: Interval) -> str:
     seed = f", {interval.resamples} resamples, seed {interval.seed}" if interval.resamples else ""
-    return f"{interval.level:.0%} interval {interval.low:.4g} to {interval.high:.4g} ({text(interval.method)}{seed})"
+    return (
+        f"{interval.level * 100:g} % interval {interval.low:.4g} to {interval.high:.4g} ({text(interval.method)}{seed})"
+    )
 
 
 def _group(group: GroupStat) -> str:

@@ -97,7 +97,12 @@ class Engine:
                     remedy="let it do the work, or stop it first",
                 ) from error
             self._lock_fd = fd
-        self._wake()
+        try:
+            with self._mutex:
+                self._wake()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Stop; jobs in hand are taken up again at the next `open`."""

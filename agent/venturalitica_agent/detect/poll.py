@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable, Iterable
 
 from venturalitica_agent.domain.run import RunRef
-from venturalitica_agent.errors import RetryableError
+from venturalitica_agent.errors import AgentError, RetryableError, StoreUnavailable
+from venturalitica_agent.logging import get_logger
 from venturalitica_agent.stores.base import PolledStore
+
+log = get_logger(__name__)
 
 OVERLAP_MS = 15 * 60 * 1000
 _LONGEST_PAUSE = 300.0
@@ -22,7 +25,8 @@ class Poll:
     Args:
         every: seconds between two questions; a version check makes 0.1 affordable.
         on_runs: called with what was seen, from the polling thread.
-        on_error: called with each failure and the pause (seconds) before the next question.
+        on_error: called with each failure and the pause (seconds) before the next question; whatever goes wrong, the
+            thread goes on asking.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Poll:
         self._clock = clock
         self._version: int | None = None
         self._newest = 0
+        self._unfinished: frozenset[str] = frozenset()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=f"poll-{store.id}", daemon=True)
 
@@ -61,21 +66,41 @@ class Poll:
         # A forged end time in the future must not carry the window past the runs that really end now.
         since = min(self._newest or now, now) - OVERLAP_MS
         seen = list(self._store.recent(since))
+        # Whoever was running and is in no answer ended at a time before the window: a clock was wrong, or lied.
+        missing = self._unfinished - {r.run_id for r in seen}
+        seen += [ref for run_id in sorted(missing) if (ref := self._store.look(run_id)) is not None]
         self._newest = max([self._newest, *(r.end_time or 0 for r in seen if (r.end_time or 0) <= now)])
         self._on_runs(seen)
+        self._unfinished = frozenset(r.run_id for r in seen if not r.status.ended and not r.deleted)
         self._version = version  # only now: what failed half-way is asked again
 
     def _loop(self) -> None:
         failures = 0
         pause = self._every
         while not self._stop.wait(pause):
-            try:
-                self.ask()
-            except RetryableError as error:
+            error = self._failure()
+            if error is None:
+                failures = 0
+                pause = self._every if self._every < 1 else self._every * random.uniform(0.9, 1.1)
+            else:
                 failures += 1
                 pause = min(_LONGEST_PAUSE, max(1.0, self._every) * 2 ** min(failures, 8))
                 pause *= random.uniform(0.8, 1.2)
                 self._on_error(error, pause)
-            else:
-                failures = 0
-                pause = self._every if self._every < 1 else self._every * random.uniform(0.9, 1.1)
+
+    def _failure(self) -> RetryableError | None:
+        """Ask; what went wrong, if anything did, as something that is tried again."""
+        try:
+            self.ask()
+        except RetryableError as error:
+            return error
+        except AgentError as error:
+            return StoreUnavailable(error.what, subject=error.subject, remedy=error.remedy)
+        except Exception as error:
+            log.exception("poll.failed", store=self._store.uri)
+            return StoreUnavailable(
+                f"asking it failed with {type(error).__name__}: {error}",
+                subject=self._store.uri,
+                remedy="see the log; it is tried again with growing pauses",
+            )
+        return None

@@ -28,7 +28,8 @@ class Entry:
     Attributes:
         live: noticed while we watched (goes first), not found in a backlog.
         ready_at: not before this moment.
-        attempts: how many jobs there were for this revision; makes the id of the next one.
+        attempts: how many jobs there were before; makes the id of the next one, so it never falls back: a revision
+            can come back (deleted and restored, resumed and ended at the same instant), a finished job can't.
         failures: how many of them failed for another reason than a store that was away.
         job: id of the job that holds it, when claimed.
         audited_revision: the last revision whose verdict was tagged.
@@ -55,22 +56,30 @@ def after_sight(known: Entry | None, ref: RunRef, *, now: float, settle: float, 
         backlog: True during the first scan of a store: runs that ended before it are not urgent.
     """
     audited = known.audited_revision if known else ""
+    attempts = known.attempts + bool(known.job) if known else 0
     if ref.deleted:
         if known and known.phase is Phase.GONE and known.ref == ref:
             return known
-        return Entry(ref, Phase.GONE, "deleted in the store", audited_revision=audited)
+        return Entry(ref, Phase.GONE, "deleted in the store", attempts=attempts, audited_revision=audited)
     if not ref.status.ended:
         if known and known.phase is Phase.RUNNING and known.ref == ref:
             return known
-        return Entry(ref, Phase.RUNNING, audited_revision=audited)
+        return Entry(ref, Phase.RUNNING, attempts=attempts, audited_revision=audited)
     if known and known.ref.revision == ref.revision and known.phase not in (Phase.GONE, Phase.RUNNING):
         return known
     if audited == ref.revision:  # restored after a deletion: its verdict still stands
-        return Entry(ref, Phase.DONE, audited_revision=audited)
+        return Entry(ref, Phase.DONE, attempts=attempts, audited_revision=audited)
     ended = (ref.end_time or 0) / 1000
     if backlog and ended + settle <= now:
-        return Entry(ref, Phase.DUE, audited_revision=audited)
-    return Entry(ref, Phase.SETTLING, live=not backlog, ready_at=now + settle, audited_revision=audited)
+        return Entry(ref, Phase.DUE, attempts=attempts, audited_revision=audited)
+    return Entry(
+        ref,
+        Phase.SETTLING,
+        live=not backlog,
+        ready_at=now + settle,
+        attempts=attempts,
+        audited_revision=audited,
+    )
 
 
 def vanished(known: Entry) -> Entry:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
 Ends = tuple[Floats, Floats]
@@ -83,6 +82,13 @@ def _with_wilson(k: ArrayLike, n: ArrayLike, level: float) -> tuple[Floats, Floa
     return k / n, low, high
 
 
+def midranks(values: ArrayLike) -> Floats:
+    """Ranks from 1, ties at the mean of theirs; what `scipy.stats.rankdata` gives, without its 45 MB of imports."""
+    _, place, times = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    ranks: Floats = np.cumsum(times) - (times - 1) / 2
+    return ranks[place]
+
+
 def auc(positives: Floats, negatives: Floats) -> tuple[float, float]:
     """Area under the ROC curve and its variance, from the scores of both classes (each not empty; ties count half).
 
@@ -90,9 +96,9 @@ def auc(positives: Floats, negatives: Floats) -> tuple[float, float]:
     (2014) 1389. It is NaN when a class has one row.
     """
     m, n = len(positives), len(negatives)
-    ranks = rankdata(np.concatenate([positives, negatives]))
-    over_negatives = (ranks[:m] - rankdata(positives)) / n
-    over_positives = 1 - (ranks[m:] - rankdata(negatives)) / m
+    ranks = midranks(np.concatenate([positives, negatives]))
+    over_negatives = (ranks[:m] - midranks(positives)) / n
+    over_positives = 1 - (ranks[m:] - midranks(negatives)) / m
     value = float((ranks[:m].sum() - m * (m + 1) / 2) / (m * n))
     if min(m, n) < 2:
         return value, float("nan")

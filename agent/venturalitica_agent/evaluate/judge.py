@@ -12,8 +12,8 @@ from venturalitica_agent.evaluate import sentences
 from venturalitica_agent.evaluate.decision import by_interval, by_point
 
 
-def judge(policy: Policy, results: Sequence[Measurement | Unmeasured]) -> Verdict:
-    """The verdict of `policy`: one finding for each of its controls, in its order.
+def judge(policy: Policy, results: Sequence[Measurement | Unmeasured], observed: Sequence[Finding] = ()) -> Verdict:
+    """The verdict of `policy`: one finding for each of its controls, in its order, then what was `observed` besides.
 
     A control without a result is an `error`, unless the policy skips it. Controls whose enforcement is `report` keep
     their own outcome and never change the verdict's.
@@ -29,7 +29,7 @@ def judge(policy: Policy, results: Sequence[Measurement | Unmeasured]) -> Verdic
             subject=policy.ref,
             remedy="judge a policy on the measurements of that same version",
         )
-    findings = tuple(_finding(control, by_control.get(control.id)) for control in policy.controls)
+    findings = (*(_finding(control, by_control.get(control.id)) for control in policy.controls), *observed)
     counted = (f.status for f in findings if f.enforcement != Enforcement.REPORT)
     return Verdict(policy.id, policy.version, policy.digest, worst(counted), findings)
 

@@ -22,7 +22,7 @@ def verdict_tags(decisions: Sequence[tuple[Decision, EvidenceBundle]]) -> dict[s
     status = worst(d.verdict.status for d, _ in decisions)
     deciding = next(((d, b) for d, b in decisions if d.verdict.status == status), decisions[0])
     tags = {f"{PREFIX}{name}": value for name, value in _tags_of(*deciding).items()}
-    tags[f"{PREFIX}status"] = status.value
+    del tags[f"{PREFIX}status"]
     if len(decisions) > 1:
         for decision, bundle in decisions:
             tags |= {
@@ -30,7 +30,8 @@ def verdict_tags(decisions: Sequence[tuple[Decision, EvidenceBundle]]) -> dict[s
                 for name, value in _tags_of(decision, bundle).items()
                 if name not in ("audited_at", "agent_version")
             }
-    return tags
+    # Last in a store that writes one tag after the other: whoever sees the status finds the rest.
+    return tags | {f"{PREFIX}status": status.value}
 
 
 def _tags_of(decision: Decision, bundle: EvidenceBundle) -> dict[str, str]:

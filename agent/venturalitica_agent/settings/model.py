@@ -120,7 +120,7 @@ class Settings:
         cache, sandbox, web: see there.
         audits: in the order of the file; empty: each policy's own `applies_to` says which runs.
         settle: seconds of quiet after a run's end before it is due; default 5.
-        reconcile: seconds between two sweeps over whole stores; default 300.
+        reconcile: seconds between two sweeps over whole stores; default 60.
         stale_running: seconds after which a run that is still RUNNING is reported as stuck; default 24 h.
         concurrency: audits at a time; default 2.
         environment: tracker credentials (MLFLOW_*, WANDB_*, AWS_*) that `.env` gives and the real environment
@@ -135,7 +135,7 @@ class Settings:
     cache: CacheSettings
     audits: tuple[AuditSettings, ...] = ()
     settle: float = 5.0
-    reconcile: float = 300.0
+    reconcile: float = 60.0
     stale_running: float = 86_400.0
     concurrency: int = 2
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)

@@ -31,16 +31,26 @@ class Ledger:
             rows = db.execute(sa.select(runs).where(runs.c.store == store)).mappings().all()
         return {row["run_id"]: _entry(row) for row in rows}
 
-    def put(self, entries: Iterable[Entry], *, now: float) -> None:
-        """Insert or replace entries as seen at `now`."""
-        rows = [_row(entry, now) for entry in entries]
+    def swap(self, changes: Iterable[tuple[Entry | None, Entry]], *, now: float) -> bool:
+        """Put entries, each in the place of the one that it was made from (None: of no entry).
+
+        Where somebody else changed phase or revision meanwhile, theirs stays. Returns whether all were put.
+        """
+        rows = [
+            {**_row(entry, now), "was_phase": was.phase.value if was else "", "was": was.ref.revision if was else ""}
+            for was, entry in changes
+        ]
         if not rows:
-            return
-        statement = self._insert(runs)
+            return True
+        statement = self._insert(runs).values({c.name: sa.bindparam(c.name) for c in runs.c})
         keep = ("store", "run_id", "seen_at")
-        changed = {c.name: statement.excluded[c.name] for c in runs.c if c.name not in keep}
+        statement = statement.on_conflict_do_update(
+            index_elements=["store", "run_id"],
+            set_={c.name: statement.excluded[c.name] for c in runs.c if c.name not in keep},
+            where=(runs.c.phase == sa.bindparam("was_phase")) & (runs.c.revision == sa.bindparam("was")),
+        )
         with self._engine.begin() as db:
-            db.execute(statement.on_conflict_do_update(index_elements=["store", "run_id"], set_=changed), rows)
+            return db.execute(statement, rows).rowcount == len(rows)
 
     def settle(self, now: float) -> list[Entry]:
         """Entries whose quiet time is over; the caller looks at each run once more before it is due."""

@@ -3,7 +3,9 @@ below a folder that the configuration trusts."""
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -11,10 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from venturalitica_agent.errors import UntrustedInput
+from venturalitica_agent.errors import AgentError, PermanentError, StoreUnavailable, UntrustedInput
 
 MAX_FILE = 8 << 30
 _CHUNK = 1 << 20
+_UNFINISHED = (".artifact.uploading.", ".venturalitica.")
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -27,7 +30,7 @@ def safe_relative(path: str) -> PurePosixPath:
         or ".." in parts
         or "\\" in path
         or len(path) > 1024
-        or any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in path)
+        or any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in path)
     )
     if bad:
         raise UntrustedInput(
@@ -38,6 +41,8 @@ def safe_relative(path: str) -> PurePosixPath:
 
 def local_path(uri: str) -> Path | None:
     """The path that a `file:` URI or a bare path names; None when the URI lives elsewhere."""
+    if not uri:
+        raise UntrustedInput("an empty location is refused", remedy="the store must say where its files are")
     parts = urlsplit(uri)
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost"):
@@ -65,27 +70,52 @@ def inside(path: Path, roots: Sequence[Path]) -> Path:
 @contextmanager
 def open_folder(root: Path, relative: PurePosixPath | None = None, *, create: bool = False) -> Iterator[int]:
     """A descriptor of `root / relative`, walked without following any link below `root`."""
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    shown = f"{root}/{relative or ''}"
+    with _explained(shown):
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for part in relative.parts if relative else ():
-            if create:
-                with suppress(FileExistsError):
-                    os.mkdir(part, 0o755, dir_fd=fd)
-            deeper = os.open(part, _DIR, dir_fd=fd)
+            with _explained(shown):
+                if create:
+                    with suppress(FileExistsError):
+                        os.mkdir(part, 0o755, dir_fd=fd)
+                deeper = os.open(part, _DIR, dir_fd=fd)
             os.close(fd)
             fd = deeper
         yield fd
-    except OSError as error:
-        raise UntrustedInput(
-            f"this folder can't be opened without following links: {error.strerror}", subject=f"{root}/{relative or ''}"
-        ) from error
     finally:
         os.close(fd)
 
 
+@contextmanager
+def _explained(subject: str) -> Iterator[None]:
+    """What the system refuses, in our errors: a link, an absent file, or a trouble that may pass."""
+    try:
+        yield
+    except OSError as error:
+        raise _as_ours(error, subject[:300]) from error
+
+
+def _as_ours(error: OSError, subject: str) -> AgentError:
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return UntrustedInput("is a link, or lies behind one or behind a file: refused", subject=subject)
+    if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENAMETOOLONG):
+        return PermanentError("there is no such file or folder", subject=subject)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return PermanentError(
+            "this user may not open it", subject=subject, remedy="give the agent's user the right to read and write it"
+        )
+    return StoreUnavailable(
+        f"the file system says: {error.strerror}",
+        subject=subject,
+        remedy="check the disk; it is tried again with growing pauses",
+    )
+
+
 def _open_regular(name: str, folder: int) -> int:
     # O_NONBLOCK: opening a FIFO must not wait for a writer that never comes.
-    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    with _explained(name):
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise UntrustedInput("is not a regular file (a link, device, socket or pipe is refused)", subject=name[:200])
@@ -97,7 +127,7 @@ def read_regular(root: Path, path: str, limit: int = MAX_FILE) -> bytes:
     relative = safe_relative(path)
     with open_folder(root, relative.parent) as folder:
         fd = _open_regular(relative.name, folder)
-        with os.fdopen(fd, "rb") as source:
+        with os.fdopen(fd, "rb") as source, _explained(path):
             content = source.read(limit + 1)
     if len(content) > limit:
         raise UntrustedInput(f"is larger than {limit} bytes", subject=path[:200])
@@ -122,7 +152,7 @@ def copy_regular(root: Path, path: str, destination: Path, limit: int = MAX_FILE
 def list_regular(root: Path, *, limit: int = 10_000) -> Iterator[tuple[str, int]]:
     """(relative POSIX path, size) of every regular file below `root`; links are listed as refused by raising.
 
-    Files that MLflow is still uploading (`.artifact.uploading.*`) are left out: they become real by rename.
+    Files that MLflow (`.artifact.uploading.*`) or we are still writing are left out: they become real by rename.
     """
     seen = 0
     pending = [PurePosixPath()]
@@ -137,8 +167,10 @@ def list_regular(root: Path, *, limit: int = 10_000) -> Iterator[tuple[str, int]
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(relative)
                 elif entry.is_file(follow_symlinks=False):
-                    if not entry.name.startswith(".artifact.uploading."):
-                        yield str(relative), entry.stat(follow_symlinks=False).st_size
+                    if not entry.name.startswith(_UNFINISHED):
+                        with _explained(str(relative)):
+                            size = entry.stat(follow_symlinks=False).st_size
+                        yield str(relative), size
                 else:
                     raise UntrustedInput(
                         "is not a regular file (a link, device, socket or pipe is refused)", subject=str(relative)
@@ -148,13 +180,17 @@ def list_regular(root: Path, *, limit: int = 10_000) -> Iterator[tuple[str, int]
 def write_regular(root: Path, path: str, content: bytes) -> None:
     """Write `root/path` atomically (temporary name, fsync, rename), never through a link."""
     relative = safe_relative(path)
-    with open_folder(root, relative.parent, create=True) as folder:
-        temporary = f".venturalitica.{os.getpid()}.{relative.name}"[:250]
-        fd = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=folder
-        )
-        with os.fdopen(fd, "wb") as target:
-            target.write(content)
-            target.flush()
-            os.fsync(target.fileno())
-        os.rename(temporary, relative.name, src_dir_fd=folder, dst_dir_fd=folder)
+    with open_folder(root, relative.parent, create=True) as folder, _explained(path):
+        # A name that nobody can prepare, made anew: an existing one could be a hard link to another file.
+        temporary = f".venturalitica.{secrets.token_hex(8)}"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder)
+        try:
+            with os.fdopen(fd, "wb") as target:
+                target.write(content)
+                target.flush()
+                os.fsync(target.fileno())
+            os.rename(temporary, relative.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError:
+            os.unlink(temporary, dir_fd=folder)
+            raise
+        os.fsync(folder)

@@ -8,15 +8,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from contextlib import contextmanager, suppress
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
+from yaml import YAMLError
+
 from venturalitica_agent.domain.run import LoggedDataset, LoggedModel, Run, RunRef, RunStatus
 from venturalitica_agent.errors import PermanentError, RunGone, StoreUnavailable, UntrustedInput
+from venturalitica_agent.logging import clean
 from venturalitica_agent.stores import local_files
 from venturalitica_agent.stores.base import RemoteFile
 
@@ -35,8 +38,11 @@ _ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 _REMOTE_SCHEMES = frozenset({"mlflow-artifacts", "s3", "gs", "wasbs", "abfss", "az"})
-_GONE = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE"})
-_AWAY = frozenset({"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "INTERNAL_ERROR"})
+_ABSENT = "RESOURCE_DOES_NOT_EXIST"
+_REFUSED = frozenset({"INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST"})
+_LOCKED_OUT = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
+_PATIENCE = 1.5  # seconds until a record that can't be read is not just being rewritten
+_TAGS_AT_ONCE = 100  # source: mlflow.utils.validation.MAX_TAGS_PER_BATCH
 _import_lock = threading.Lock()
 
 
@@ -46,6 +52,7 @@ def redacted(uri: str) -> str:
     if not parts.netloc:
         return uri
     host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{host}{port}{parts.path}".rstrip("/")
 
@@ -93,41 +100,68 @@ class MlflowAccess:
             return MlflowClient(tracking_uri=self._tracking_uri)
 
     def prepare(self) -> None:
-        """Import and connect ahead of need, so that the first audit doesn't pay for it."""
-        _ = self._client.tracking_uri
+        """Import and connect ahead of need, so that the first audit doesn't pay for it.
+
+        Only to a store that is there: MLflow's client would make an empty one at its place.
+        """
+        with suppress(StoreUnavailable):
+            self.ping()
+            _ = self._client.tracking_uri
+
+    def ping(self) -> None:
+        """See `Store.ping`."""
+        with self._asking(self.uri):
+            self._client.search_experiments(max_results=1)
 
     @contextmanager
     def _asking(self, subject: str) -> Iterator[None]:
         """Turn MLflow's exceptions into ours."""
-        from mlflow.exceptions import MlflowException, RestException
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield
         except MlflowException as error:
-            words = _short(error)
-            if error.error_code in _GONE and not _connection_lost(words):
-                raise RunGone(
-                    words, subject=subject, remedy="nothing to do if the run was deleted on purpose"
-                ) from error
-            if isinstance(error, RestException) and error.error_code not in _AWAY:
+            words, code = self._short(error), error.error_code
+            if code == _ABSENT:
+                raise RunGone(words, subject=subject, remedy="nothing to do if it was deleted on purpose") from error
+            if code in _REFUSED and not _connection_lost(words):
                 raise PermanentError(
-                    words, subject=subject, remedy=f"check the credentials and permissions for {self.uri}"
+                    words, subject=subject, remedy=f"the store at {self.uri} refuses this; its own log may say more"
                 ) from error
-            raise StoreUnavailable(words, subject=self.uri, remedy="it is tried again with growing pauses") from error
-        except OSError as error:
+            remedy = "it is tried again with growing pauses"
+            if code in _LOCKED_OUT:
+                remedy = f"check the credentials and permissions for {self.uri}; {remedy}"
+            raise StoreUnavailable(words, subject=self.uri, remedy=remedy) from error
+        except (OSError, SQLAlchemyError) as error:
             raise StoreUnavailable(
-                f"{type(error).__name__}: {_short(error)}",
+                f"{type(error).__name__}: {self._short(error)}",
                 subject=self.uri,
                 remedy="it is tried again with growing pauses",
             ) from error
+        except (AttributeError, TypeError, KeyError, ValueError, YAMLError) as error:
+            # What MLflow's file store makes of a record that somebody broke or is rewriting without a pause.
+            raise PermanentError(
+                f"MLflow can't read the store's record: {type(error).__name__}: {self._short(error)}",
+                subject=subject,
+                remedy="repair or delete that record",
+            ) from error
+
+    def _short(self, error: BaseException) -> str:
+        """The words of an error in one line, without the credentials that MLflow quotes with the URI."""
+        words = str(error).replace(self._tracking_uri, self.uri)
+        query = urlsplit(self._tracking_uri).query
+        return clean(" ".join((words.replace(query, "***") if query else words).split()))[:300]
 
     def look(self, run_id: str) -> RunRef | None:
         """See `Store.look`; the stores that know a cheaper way do it that way."""
+        from mlflow.exceptions import MlflowException
+
         with self._asking(f"run {run_id}"):
             try:
                 return self._ref(self._client.get_run(_plain(run_id)))
-            except Exception as error:
-                if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
+            except MlflowException as error:
+                if error.error_code == _ABSENT:
                     return None
                 raise
 
@@ -169,11 +203,11 @@ class MlflowAccess:
         self._locations[run_id] = found.info.artifact_uri
         return Run(
             ref=ref,
-            name=found.info.run_name or "",
-            experiment=experiment,
+            name=_text(found.info.run_name),
+            experiment=_text(experiment),
             artifact_uri=found.info.artifact_uri,
-            tags=dict(found.data.tags),
-            params=dict(found.data.params),
+            tags=_texts(found.data.tags),
+            params=_texts(found.data.params),
             metrics=dict(found.data.metrics),
             datasets=tuple(_dataset(i) for i in (found.inputs.dataset_inputs if found.inputs else ())),
             models=models,
@@ -181,25 +215,36 @@ class MlflowAccess:
 
     def _models(self, found: Any) -> tuple[LoggedModel, ...]:
         outputs = found.outputs.model_outputs if found.outputs else ()
-        models = []
-        for output in outputs:
-            logged = self._client.get_logged_model(output.model_id)
-            models.append(
-                LoggedModel(
-                    name=logged.name or output.model_id,
-                    location=logged.artifact_location,
-                    model_id=output.model_id,
-                    ready=str(logged.status).rsplit(".", 1)[-1] == "READY",
-                    step=output.step,
-                )
-            )
+        models = [self._logged_model(output.model_id, output.step) for output in outputs]
         if models:
             return tuple(models)
-        # MLflow 2 keeps models among the run's artifacts and names them in a tag.
-        paths = [f.path for f in self._list(found.info.artifact_uri) if f.path.rsplit("/", 1)[-1] == "MLmodel"]
+        # MLflow 2 keeps models among the run's artifacts.
+        try:
+            files = self._list(found.info.artifact_uri)
+        except UntrustedInput:
+            # Whoever fetches this meets the same refusal, and there it becomes a finding with its reason.
+            return (LoggedModel(name="", location=found.info.artifact_uri),)
+        paths = [f.path for f in files if f.path.rsplit("/", 1)[-1] == "MLmodel"]
         return tuple(
             LoggedModel(name=p.rpartition("/")[0], location=found.info.artifact_uri, path=p.rpartition("/")[0])
             for p in sorted(paths)
+        )
+
+    def _logged_model(self, model_id: str, step: int) -> LoggedModel:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            logged = self._client.get_logged_model(model_id)
+        except MlflowException as error:
+            if error.error_code != _ABSENT:
+                raise
+            return LoggedModel(name=f"{model_id} (deleted)", location="", model_id=model_id, ready=False, step=step)
+        return LoggedModel(
+            name=_text(logged.name) or model_id,
+            location=logged.artifact_location,
+            model_id=model_id,
+            ready=str(logged.status).rsplit(".", 1)[-1] == "READY",
+            step=step,
         )
 
     def _location(self, run_id: str) -> str:
@@ -234,7 +279,7 @@ class MlflowAccess:
         pending = [""]
         while pending:
             folder = pending.pop()
-            with self._asking(location):
+            with self._asking_artifacts(location):
                 entries = list_artifacts(
                     artifact_uri=f"{location}/{folder}" if folder else location, tracking_uri=self._tracking_uri
                 )
@@ -261,8 +306,9 @@ class MlflowAccess:
             return
         from mlflow.artifacts import download_artifacts
 
+        destination.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
-            with self._asking(f"{location}/{relative}"):
+            with self._asking_artifacts(f"{location}/{relative}"):
                 download_artifacts(
                     artifact_uri=f"{location}/{relative}", dst_path=folder, tracking_uri=self._tracking_uri
                 )
@@ -271,6 +317,18 @@ class MlflowAccess:
             if len(files) != 1:
                 raise UntrustedInput(f"the store answered with {len(files)} files instead of one", subject=path[:200])
             local_files.copy_regular(Path(folder), files[0], destination)
+
+    @contextmanager
+    def _asking_artifacts(self, location: str) -> Iterator[None]:
+        """Like `_asking`; but it is the file that is not there, not the run."""
+        try:
+            with self._asking(location[:300]):
+                yield
+        except (RunGone, StoreUnavailable) as error:
+            # Only the words of a failed download carry the server's answer.
+            if isinstance(error, RunGone) or "404 Client Error" in error.what:
+                raise PermanentError("there is no such artifact", subject=location[:300]) from error
+            raise
 
     def fetch_file(self, run_id: str, path: str, destination: Path) -> None:
         self._fetch(self._location(run_id), path, destination)
@@ -304,27 +362,43 @@ class MlflowAccess:
                 target = Path(folder, *local_files.safe_relative(path).parts)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
-            with self._asking(f"run {run_id}"):
+            with self._writing(run_id):
                 self._client.log_artifacts(run_id, folder)
 
     def set_tags(self, run_id: str, tags: Mapping[str, str], remove: Sequence[str] = ()) -> None:
         from mlflow.entities import RunTag
 
-        with self._asking(f"run {run_id}"):
+        given = [RunTag(k, v) for k, v in tags.items()]
+        with self._writing(run_id):
             present = set(_settled(lambda: self._client.get_run(run_id)).data.tags) if remove else set()
             for name in sorted(present & set(remove)):
                 self._client.delete_tag(run_id, name)
-            _settled(lambda: self._client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()]))
+            for start in range(0, len(given), _TAGS_AT_ONCE):
+                batch = given[start : start + _TAGS_AT_ONCE]
+                _settled(partial(self._client.log_batch, run_id, tags=batch))
+
+    @contextmanager
+    def _writing(self, run_id: str) -> Iterator[None]:
+        """Like `_asking`; a refusal means RunGone when the run turns out to be deleted."""
+        try:
+            with self._asking(f"run {run_id}"):
+                yield
+        except (PermanentError, StoreUnavailable) as error:
+            ref = self.look(run_id)
+            if ref is None or ref.deleted:
+                raise RunGone("the run is deleted or was never there", subject=f"run {run_id}") from error
+            raise
 
     def get_tags(self, run_id: str) -> Mapping[str, str]:
         with self._asking(f"run {run_id}"):
-            return dict(_settled(lambda: self._client.get_run(run_id)).data.tags)
+            return _texts(_settled(lambda: self._client.get_run(run_id)).data.tags)
 
     def tag_models(self, run_id: str, models: Sequence[LoggedModel], tags: Mapping[str, str]) -> None:
-        with self._asking(f"run {run_id}"):
-            for model in models:
-                if model.model_id:
+        for model in models:
+            if model.model_id and model.location:  # a deleted model has none
+                with self._asking(f"model {model.model_id}"):
                     self._client.set_logged_model_tags(model.model_id, dict(tags))
+        with self._asking(f"run {run_id}"):
             ids = {m.model_id for m in models}
             for version in self._client.search_model_versions(f"run_id = '{_plain(run_id)}'"):
                 if (version.model_id or "") not in ids:
@@ -340,13 +414,18 @@ class MlflowAccess:
 
 
 def _plain(run_id: str) -> str:
-    if not run_id.isalnum():
+    if not (run_id.isascii() and run_id.isalnum()):
         raise UntrustedInput("is not a run id", subject=repr(run_id[:80]))
     return run_id
 
 
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+def _text(value: str | None) -> str:
+    """A name as text that can be encoded: a lone surrogate in it would stop every file that quotes it."""
+    return (value or "").encode("utf-8", "replace").decode()
+
+
+def _texts(values: Mapping[str, str]) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in values.items()}
 
 
 def _connection_lost(words: str) -> bool:
@@ -357,24 +436,26 @@ def _settled(ask: Callable[[], T]) -> T:
     """Ask again when the file store is read in the middle of a rewrite (an empty `meta.yaml` is such an instant)."""
     from mlflow.exceptions import MlflowException, RestException
 
-    for pause in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4):
+    deadline, pause = time.monotonic() + _PATIENCE, 0.001
+    while True:
         try:
             return ask()
-        except RestException:
-            raise
-        except (AttributeError, TypeError, KeyError, MlflowException):
-            time.sleep(pause)
-    return ask()
+        except (AttributeError, TypeError, KeyError, MlflowException) as error:
+            final = isinstance(error, RestException) or getattr(error, "error_code", "") in (_ABSENT, *_REFUSED)
+            if final or time.monotonic() > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(0.05, 2 * pause)
 
 
 def _dataset(given: Any) -> LoggedDataset:
     context = next((t.value for t in given.tags if t.key == "mlflow.data.context"), "")
     return LoggedDataset(
-        name=given.dataset.name,
-        digest=given.dataset.digest,
-        context=context,
-        source_type=given.dataset.source_type,
-        source=given.dataset.source,
-        schema=given.dataset.schema or "",
-        profile=given.dataset.profile or "",
+        name=_text(given.dataset.name),
+        digest=_text(given.dataset.digest),
+        context=_text(context),
+        source_type=_text(given.dataset.source_type),
+        source=_text(given.dataset.source),
+        schema=_text(given.dataset.schema),
+        profile=_text(given.dataset.profile),
     )

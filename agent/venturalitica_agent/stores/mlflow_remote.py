@@ -5,18 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from venturalitica_agent.domain.run import RunRef
+from venturalitica_agent.domain.run import RunRef, RunStatus
 from venturalitica_agent.stores.mlflow_client import MlflowAccess
 
 _PAGE = 1000
+_UNFINISHED = " AND ".join(f"attributes.status != '{status}'" for status in RunStatus if status.ended)
 
 
 class MlflowRemoteStore(MlflowAccess):
     """A `PolledStore` over MLflow's search API."""
-
-    def ping(self) -> None:
-        with self._asking(self.uri):
-            self._client.search_experiments(max_results=1)
 
     def version(self) -> int | None:
         return None
@@ -26,7 +23,7 @@ class MlflowRemoteStore(MlflowAccess):
 
     def recent(self, since: int) -> Iterator[RunRef]:
         yield from self._ascending(since)
-        yield from self._search("attributes.status = 'RUNNING'", "attributes.start_time DESC")
+        yield from self._search(_UNFINISHED, "attributes.start_time DESC")
 
     def _ascending(self, since: int) -> Iterator[RunRef]:
         """Runs by end time; the filter advances to the last one seen, whose instant comes again and is skipped."""

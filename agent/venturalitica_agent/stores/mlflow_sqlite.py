@@ -45,19 +45,21 @@ class MlflowSqliteStore(MlflowAccess):
         self.path = path
         self._lock = threading.Lock()
         self._held: sqlite3.Connection | None = None
+        self._held_file: tuple[int, int] = (0, 0)
+        self._opened = 0
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """The held read-only connection (`data_version` only means something on one that stays open)."""
         with self._lock:
             try:
+                there = self._file()
+                if self._held is not None and there != self._held_file:
+                    self._held.close()  # somebody put another database in its place
+                    self._held = None
                 if self._held is None:
-                    if not self.path.exists():
-                        raise StoreUnavailable(
-                            "there is no such database yet",
-                            subject=self.uri,
-                            remedy="it is watched for; train a run there",
-                        )
+                    self._held_file = there
+                    self._opened += 1
                     self._held = sqlite3.connect(
                         f"{self.path.as_uri()}?mode=ro",
                         uri=True,
@@ -74,13 +76,25 @@ class MlflowSqliteStore(MlflowAccess):
                     f"SQLite says: {error}", subject=self.uri, remedy="it is tried again with growing pauses"
                 ) from error
 
+    def _file(self) -> tuple[int, int]:
+        try:
+            about = self.path.stat()
+        except OSError as error:
+            raise StoreUnavailable(
+                f"there is no such database ({error.strerror})",
+                subject=self.uri,
+                remedy="it is watched for; train a run there",
+            ) from error
+        return about.st_dev, about.st_ino
+
     def ping(self) -> None:
         with self._reading() as db:
             db.execute("SELECT 1 FROM runs LIMIT 1").fetchone()
 
     def version(self) -> int | None:
         with self._reading() as db:
-            return int(db.execute("PRAGMA data_version").fetchone()[0])
+            # The pragma's number only means something on one connection, so the connection is part of the answer.
+            return self._opened << 32 | int(db.execute("PRAGMA data_version").fetchone()[0])
 
     def experiments(self) -> Mapping[str, str]:
         with self._reading() as db:
@@ -97,8 +111,7 @@ class MlflowSqliteStore(MlflowAccess):
             for run, link in db.execute(_LINKS):
                 links.setdefault(run, []).append(link)
             db.execute("COMMIT")
-        for row in rows:
-            yield self._row(row, links.get(row[0], ()))
+        yield from (self._row(row, links.get(row[0], ())) for row in rows)
 
     def recent(self, since: int) -> Iterator[RunRef]:
         with self._reading() as db:
@@ -121,8 +134,13 @@ class MlflowSqliteStore(MlflowAccess):
             run_id=str(run_id),
             experiment_id=str(experiment),
             status=RunStatus(str(status)),
-            start_time=int(start) if start is not None else None,
-            end_time=int(end) if end is not None else None,
+            start_time=_number(start),
+            end_time=_number(end),
             deleted=stage == "deleted",
             inputs=input_fingerprint(links),
         )
+
+
+def _number(value: str | int | None) -> int | None:
+    """SQLite keeps whatever it is given, in a column of any type."""
+    return value if isinstance(value, int) else None

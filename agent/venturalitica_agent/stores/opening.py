@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from venturalitica_agent.stores.local_files import local_path
+from venturalitica_agent.stores.mlflow_client import redacted
 from venturalitica_agent.stores.mlflow_file import MlflowFileStore
 from venturalitica_agent.stores.mlflow_remote import MlflowRemoteStore
 from venturalitica_agent.stores.mlflow_sqlite import MlflowSqliteStore
@@ -23,4 +24,4 @@ def open_mlflow(uri: str, *, roots: Sequence[Path] = (), ui: str = "") -> Mlflow
     folder = local_path(uri)
     if folder is not None:
         return MlflowFileStore(folder.absolute(), roots=roots, ui=ui)
-    return MlflowRemoteStore(uri, roots=roots, ui=ui or (uri if uri.startswith("http") else ""))
+    return MlflowRemoteStore(uri, roots=roots, ui=ui or (redacted(uri) if uri.startswith("http") else ""))

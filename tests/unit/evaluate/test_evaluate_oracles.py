@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
 from venturalitica_agent.domain.verdict import Measurement
+from venturalitica_agent.evaluate.intervals import midranks
 from venturalitica_agent.evaluate.measure import measure
 
 CODINGS: dict[str, tuple[Any, Any, str | None]] = {
@@ -177,3 +178,12 @@ def test_data_completeness_is_the_share_of_filled_cells(cells: list[list[float |
     frame = pd.DataFrame(cells, columns=["y", "f", "h"], dtype=float)
     expected = frame.notna().to_numpy().mean()
     assert value_of("data_completeness", sample_of(frame)) == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.lists(st.integers(-5, 5), min_size=1, max_size=60))
+@settings(max_examples=100, deadline=None)
+def test_midranks_are_scipy_s(values: list[int]) -> None:
+    """Ties and all."""
+    from scipy.stats import rankdata
+
+    assert midranks(values).tolist() == rankdata(values).tolist()

@@ -1,0 +1,213 @@
+"""Every command as a user types it: what it prints, and the exit code that CI sees."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import training
+from conftest import AGENT, POLICY, ROOT, Workplace, environment
+from mlflow import MlflowClient
+
+
+@pytest.fixture
+def uri(place: Workplace) -> str:
+    uri = f"sqlite:///{place.folder}/mlflow.db"
+    place.configure([uri])
+    return uri
+
+
+def test_audit_tells_ci_with_its_exit_code(place: Workplace, uri: str) -> None:
+    """0 pass, 1 fail, 3 no verdict; asked twice it says the same, and audits nothing twice."""
+    good = training.train(uri)
+    document = place.json("audit", "--run", good)
+    assert document["exit_code"] == 0
+    assert [v["run_id"] for v in document["verdicts"]] == [good]
+    bad = training.train(uri, good=False)
+    assert place.json("audit", "--run", f"runs:/{bad}", check=1)["audited"] == 1
+    again = place.json("audit", check=1)
+    assert (again["audited"], len(again["verdicts"])) == (0, 2)
+    without = training.train(uri, data=False)
+    link = f"http://localhost:5000/#/experiments/1/runs/{without}"
+    assert place.json("audit", "--run", link, check=3)["verdicts"][0]["status"] == "error"
+
+
+def test_audit_of_a_run_that_nothing_selects_gives_no_verdict_and_the_reason(place: Workplace, uri: str) -> None:
+    client = MlflowClient(uri)
+    run = client.create_run(training.experiment(client, "elsewhere")).info.run_id
+    client.set_terminated(run)
+    document = place.json("audit", "--run", run, check=3)
+    assert document["verdicts"] == []
+    assert document["without_verdict"] == [{"run_id": run, "reason": "no entry of `audits` selects this experiment"}]
+
+
+def test_audit_of_an_unknown_run_is_a_usage_error(place: Workplace, uri: str) -> None:
+    training.experiment(MlflowClient(uri))
+    assert "no store of agent.yaml has this run" in place.run("audit", "--run", "0" * 32, check=2).stderr
+    assert "this names no run" in place.run("audit", "--run", "yesterday", check=2).stderr
+
+
+def test_a_store_that_is_away_is_no_verdict_and_is_said(place: Workplace, uri: str) -> None:
+    document = place.json("audit", check=3)
+    assert document["stores_down"] == [{"uri": uri, "reason": "there is no such database (No such file or directory)"}]
+    assert not (place.folder / "mlflow.db").exists()
+
+
+def test_status_reads_the_state_alone(place: Workplace, uri: str) -> None:
+    run = training.train(uri)
+    place.run("audit")
+    (place.folder / "mlflow.db").unlink()
+    document = place.json("status")
+    assert document["verdicts"] == {"pass": 1}
+    assert [a["run_id"] for a in document["audits"]] == [run]
+    assert "verdicts: 1 pass" in place.run("status").stdout
+
+
+def test_init_writes_files_that_work_and_never_overwrites(place: Workplace) -> None:
+    place.run("init")
+    assert {p.name for p in place.folder.iterdir()} == {"agent.yaml", "policies"}
+    place.run("policy", "check", "policies")
+    refused = place.run("init", check=2)
+    assert "is not overwritten" in refused.stderr
+    training.experiment(MlflowClient(f"sqlite:///{place.folder}/mlflow.db"))
+    checks = place.json("doctor")
+    assert [c["name"] for c in checks if not c["ok"]] == []
+
+
+def test_doctor_says_what_to_do(place: Workplace, uri: str) -> None:
+    """A store that isn't there and a policy with mistakes: each a FAIL with its remedy, and exit code 2."""
+    (place.folder / "policies" / "tiny.yaml").write_text(POLICY.replace("accuracy\n    article", "acuracy\n    artcle"))
+    checks = {c["name"]: c for c in place.json("doctor", check=2)}
+    assert not checks["policies"]["ok"]
+    assert not checks[f"store {uri}"]["ok"]
+    assert checks[f"store {uri}"]["remedy"]
+    assert checks["sandbox"]["ok"]
+    assert "FAIL" in place.run("doctor", check=2).stdout
+
+
+def test_policy_check_reads_what_we_ship(place: Workplace) -> None:
+    found = place.json("policy", "check", str(ROOT / "policies"))
+    assert {p["id"] for p in found} == {"credit-scoring", "german-credit-sdk", "german-credit-interval"}
+
+
+MISTAKES = [
+    ("agent.yaml", "settle:", "setle:", "settle"),
+    ("agent.yaml", "policy: tiny", "policy: tinny", "tiny"),
+    ("agent.yaml", "    columns:", "    colums:", "columns"),
+    ("policies/tiny.yaml", "metric: accuracy", "metric: acuracy", "accuracy"),
+    ("policies/tiny.yaml", "require:", "requires:", "require"),
+    ("policies/tiny.yaml", ">= 0.6", ">= 60", "0"),
+    ("policies/tiny.yaml", ">= 0.6", "<= 0.6", "higher"),
+    ("policies/tiny.yaml", "    role: gender\n", "", "role"),
+]
+
+
+@pytest.mark.parametrize(("file", "right", "wrong", "word"), MISTAKES)
+def test_mistakes_are_told_with_file_and_line_before_anything_starts(
+    place: Workplace, uri: str, file: str, right: str, wrong: str, word: str
+) -> None:
+    path = place.folder / file
+    text = path.read_text()
+    assert right in text
+    path.write_text(text.replace(right, wrong, 1))
+    told = place.run("audit", check=2).stderr
+    assert Path(file).name in told
+    assert word in told
+    assert "Traceback" not in told
+
+
+def test_a_policy_without_controls_is_an_error(place: Workplace, uri: str) -> None:
+    (place.folder / "policies" / "tiny.yaml").write_text('policy: tiny\nversion: "1"\ncontrols: []\n')
+    assert "control" in place.run("policy", "check", "policies", check=2).stderr
+
+
+def test_no_policy_and_no_store_are_errors_with_a_remedy(place: Workplace) -> None:
+    told = place.run("audit", check=2).stderr
+    assert "no store is named and none was found" in told
+    assert "venturalitica-agent init" in told
+
+
+def test_bad_data_and_bad_models_become_errors_and_lose_nothing(place: Workplace, uri: str) -> None:
+    """An unreadable CSV, a model that doesn't load, and one good run beside them."""
+    good, torn, broken = (training.train(uri, name=name) for name in ("good", "torn", "broken"))
+    client = MlflowClient(uri)
+    client.log_text(torn, 'income,sex,y\n1,"f\n', "data/test.csv")
+    (output,) = client.get_run(broken).outputs.model_outputs
+    location = Path(client.get_logged_model(output.model_id).artifact_location.removeprefix("file://"))
+    (location / "model.pkl").write_bytes(b"\x80\x05cmissing_package\nThing\n.")
+    document = place.json("audit", check=3)
+    statuses = {v["run_id"]: v["status"] for v in document["verdicts"]}
+    assert statuses == {good: "pass", torn: "error", broken: "error"}
+    for run, words in ((torn, "the evaluation data can't be used: line 2"), (broken, "missing_package")):
+        path = training.tags(uri, run)["venturalitica.evidence"]
+        report = client.download_artifacts(run, path)
+        findings = json.loads(Path(report).read_text())["verdict"]["findings"]
+        assert all(f["status"] == "error" for f in findings)
+        assert any(words in f["sentence"] for f in findings), findings
+
+
+def test_without_a_sandbox_there_is_no_verdict(place: Workplace, uri: str) -> None:
+    """No usable bubblewrap: `error: sandbox unavailable`, never a load outside of it."""
+    run = training.train(uri)
+    hidden = ["bwrap", "--dev-bind", "/", "/", "--ro-bind", "/dev/null", shutil.which("bwrap") or ""]
+    done = subprocess.run(
+        [*hidden, *AGENT, "audit", "--json"], cwd=place.folder, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 3, done.stderr
+    document = json.loads(done.stdout)
+    assert document["verdicts"][0]["status"] == "error"
+    path = training.tags(uri, run)["venturalitica.evidence"]
+    findings = json.loads(Path(MlflowClient(uri).download_artifacts(run, path)).read_text())["verdict"]["findings"]
+    assert all("sandbox unavailable" in f["sentence"] for f in findings)
+
+
+def test_several_policies_give_the_worst_and_each(place: Workplace, uri: str) -> None:
+    other = POLICY.replace("policy: tiny", "policy: strict").replace(">= 0.6", ">= 0.999")
+    (place.folder / "policies" / "strict.yaml").write_text(other)
+    agent = place.folder / "agent.yaml"
+    agent.write_text(agent.read_text().replace("policy: tiny", "policy: [tiny, strict]"))
+    run = training.train(uri)
+    place.run("audit", check=1)
+    tags = training.tags(uri, run)
+    assert tags["venturalitica.status"] == "fail"
+    assert tags["venturalitica.policy"] == "strict@1.0"
+    assert (tags["venturalitica.tiny.status"], tags["venturalitica.strict.status"]) == ("pass", "fail")
+    assert len(training.evidence_folders(uri, run)) == 2
+
+
+def test_a_model_that_asks_for_the_labels_does_not_get_them(place: Workplace, uri: str) -> None:
+    """No signature, trained on the label itself: it would be perfect, and gets an error instead."""
+    import mlflow
+    from sklearn.tree import DecisionTreeClassifier
+
+    mlflow.set_tracking_uri(uri)
+    frame = training.table()
+    with mlflow.start_run(experiment_id=training.experiment(MlflowClient(uri))) as run:
+        mlflow.log_text(frame.to_csv(index=False), "data/test.csv")
+        cheat = DecisionTreeClassifier().fit(frame[["income", "y"]], frame.y)
+        mlflow.sklearn.log_model(
+            cheat, name="model", pip_requirements=["scikit-learn"], serialization_format="cloudpickle"
+        )
+    assert cheat.score(frame[["income", "y"]], frame.y) == 1.0
+    place.run("audit", check=3)
+    path = training.tags(uri, run.info.run_id)["venturalitica.evidence"]
+    local = MlflowClient(uri).download_artifacts(run.info.run_id, path)
+    findings = json.loads(Path(local).read_text())["verdict"]["findings"]
+    assert all(f["status"] == "error" and "y" in f["sentence"] for f in findings)
+
+
+def test_a_run_is_audited_again_when_the_configuration_is_mended(place: Workplace, uri: str) -> None:
+    """An `error` for a wrong binding doesn't stay: mend agent.yaml, and the next pass gives the verdict."""
+    agent = place.folder / "agent.yaml"
+    right = agent.read_text()
+    agent.write_text(right.replace("gender: sex", "gender: sexe"))
+    run = training.train(uri)
+    place.run("audit", check=3)
+    assert training.status(uri, run) == "error"
+    assert place.json("audit", check=3)["audited"] == 0
+    agent.write_text(right)
+    assert place.json("audit")["audited"] == 1
+    assert training.status(uri, run) == "pass"
