@@ -69,7 +69,8 @@ class Poll:
         # Whoever was running and is in no answer ended at a time before the window: a clock was wrong, or lied.
         missing = self._unfinished - {r.run_id for r in seen}
         seen += [ref for run_id in sorted(missing) if (ref := self._store.look(run_id)) is not None]
-        self._newest = max([self._newest, *(r.end_time or 0 for r in seen if (r.end_time or 0) <= now)])
+        # Nor must one in the past drag it back over the whole store.
+        self._newest = max([self._newest, *(r.end_time for r in seen if r.end_time and since <= r.end_time <= now)])
         self._on_runs(seen)
         self._unfinished = frozenset(r.run_id for r in seen if not r.status.ended and not r.deleted)
         self._version = version  # only now: what failed half-way is asked again

@@ -1,11 +1,9 @@
-"""The adapter to MLflow's client: the one place that imports mlflow. It reads runs and writes verdicts; how runs are
-noticed differs by kind of store and lives in the three `mlflow_*` modules that build on this one."""
+"""The adapter to MLflow's client. It reads runs and writes verdicts; how runs are noticed differs by kind of store and
+lives in the three modules that build on this one."""
 
 from __future__ import annotations
 
-import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,26 +22,16 @@ from venturalitica_agent.stores import local_files
 from venturalitica_agent.stores.base import RemoteFile
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from venturalitica_agent.stores.mlflow_api import MlflowClient
 
 T = TypeVar("T")
 
-# Our own back-off decides (mlflow's default is 7 retries with minutes between); the file store is refused by
-# default since MLflow 3.13 although it still holds most people's runs.
-_ENVIRONMENT = {
-    "MLFLOW_ALLOW_FILE_STORE": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
 _REMOTE_SCHEMES = frozenset({"mlflow-artifacts", "s3", "gs", "wasbs", "abfss", "az"})
 _ABSENT = "RESOURCE_DOES_NOT_EXIST"
 _REFUSED = frozenset({"INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST"})
 _LOCKED_OUT = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
 _PATIENCE = 1.5  # seconds until a record that can't be read is not just being rewritten
 _TAGS_AT_ONCE = 100  # source: mlflow.utils.validation.MAX_TAGS_PER_BATCH
-_import_lock = threading.Lock()
 
 
 def redacted(uri: str) -> str:
@@ -92,12 +80,9 @@ class MlflowAccess:
 
     @cached_property
     def _client(self) -> MlflowClient:
-        with _import_lock:  # first import takes seconds; two threads at once have been seen to break it
-            for name, value in _ENVIRONMENT.items():
-                os.environ.setdefault(name, value)
-            from mlflow import MlflowClient
+        from venturalitica_agent.stores.mlflow_api import MlflowClient
 
-            return MlflowClient(tracking_uri=self._tracking_uri)
+        return MlflowClient(tracking_uri=self._tracking_uri)
 
     def prepare(self) -> None:
         """Import and connect ahead of need, so that the first audit doesn't pay for it.
@@ -116,8 +101,9 @@ class MlflowAccess:
     @contextmanager
     def _asking(self, subject: str) -> Iterator[None]:
         """Turn MLflow's exceptions into ours."""
-        from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
+
+        from venturalitica_agent.stores.mlflow_api import MlflowException
 
         try:
             yield
@@ -155,7 +141,7 @@ class MlflowAccess:
 
     def look(self, run_id: str) -> RunRef | None:
         """See `Store.look`; the stores that know a cheaper way do it that way."""
-        from mlflow.exceptions import MlflowException
+        from venturalitica_agent.stores.mlflow_api import MlflowException
 
         with self._asking(f"run {run_id}"):
             try:
@@ -231,7 +217,7 @@ class MlflowAccess:
         )
 
     def _logged_model(self, model_id: str, step: int) -> LoggedModel:
-        from mlflow.exceptions import MlflowException
+        from venturalitica_agent.stores.mlflow_api import MlflowException
 
         try:
             logged = self._client.get_logged_model(model_id)
@@ -273,7 +259,7 @@ class MlflowAccess:
             if not local.is_dir():
                 return []
             return [RemoteFile(path, size) for path, size in local_files.list_regular(local)]
-        from mlflow.artifacts import list_artifacts
+        from venturalitica_agent.stores.mlflow_api import list_artifacts
 
         found: list[RemoteFile] = []
         pending = [""]
@@ -304,7 +290,7 @@ class MlflowAccess:
         if local is not None:
             local_files.copy_regular(local, path, destination)
             return
-        from mlflow.artifacts import download_artifacts
+        from venturalitica_agent.stores.mlflow_api import download_artifacts
 
         destination.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
@@ -366,7 +352,7 @@ class MlflowAccess:
                 self._client.log_artifacts(run_id, folder)
 
     def set_tags(self, run_id: str, tags: Mapping[str, str], remove: Sequence[str] = ()) -> None:
-        from mlflow.entities import RunTag
+        from venturalitica_agent.stores.mlflow_api import RunTag
 
         given = [RunTag(k, v) for k, v in tags.items()]
         with self._writing(run_id):
@@ -434,7 +420,7 @@ def _connection_lost(words: str) -> bool:
 
 def _settled(ask: Callable[[], T]) -> T:
     """Ask again when the file store is read in the middle of a rewrite (an empty `meta.yaml` is such an instant)."""
-    from mlflow.exceptions import MlflowException, RestException
+    from venturalitica_agent.stores.mlflow_api import MlflowException, RestException
 
     deadline, pause = time.monotonic() + _PATIENCE, 0.001
     while True:

@@ -55,7 +55,7 @@ class MlflowRemoteStore(MlflowAccess):
 
     def _search(self, filter_string: str, order: str, *, deleted: bool = False) -> Iterator[RunRef]:
         with self._asking(self.uri):
-            from mlflow.entities import ViewType
+            from venturalitica_agent.stores.mlflow_api import ViewType
 
             experiments = list(self.experiments())
             token = None
