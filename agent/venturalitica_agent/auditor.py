@@ -18,7 +18,7 @@ from venturalitica_agent.domain.job import AuditJob
 from venturalitica_agent.domain.ledger import Entry, Phase
 from venturalitica_agent.domain.policy import Policy
 from venturalitica_agent.domain.verdict import Status, counts_tag
-from venturalitica_agent.errors import AgentError, RetryableError, RunChanged, RunGone, StoreUnavailable
+from venturalitica_agent.errors import AgentError, PermanentError, RetryableError, RunChanged, RunGone, StoreUnavailable
 from venturalitica_agent.logging import get_logger
 from venturalitica_agent.state.ledger import Ledger
 from venturalitica_agent.stores.base import Store
@@ -121,7 +121,7 @@ class Auditor:
             return None, "no entry of `audits` selects this run's tags"
         give_up = ""
         if entry.failures >= MAX_FAILURES:
-            give_up = f"the audit failed {entry.failures} times, the last time with: {entry.reason}"
+            give_up = f"the audit failed with: {entry.reason}"
         job = AuditJob(ref.store, ref.run_id, ref.revision, wanted, attempt=entry.attempts, give_up=give_up)
         return job, ""
 
@@ -200,6 +200,8 @@ class Auditor:
             return
         entry = self._ledger.get(job.store, job.run_id)
         failures = (entry.failures if entry else 0) + counts
+        if isinstance(error, PermanentError):
+            failures = MAX_FAILURES  # the same again would fail again
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**job.attempt)
         self._move(
             job,

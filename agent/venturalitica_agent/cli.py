@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,13 +80,13 @@ def _untrusted(value: object, limit: int = 60) -> Text:
 
 def _verdict_table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "experiment", "policy", "status", "failed", "s to tag"):
-        table.add_column(column, overflow="fold", no_wrap=column in ("status", "s to tag"))
+    for column in ("run", "experiment", "policy", "status", "failed", "ended"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("status", "ended"))
     for row in rows:
-        seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
+        ended = f"{datetime.fromtimestamp(row['end_time'] / 1000):%Y-%m-%d %H:%M}" if row["end_time"] else ""
         failed = _untrusted(", ".join(row["failed"]), 60)
         names = _untrusted(row["run"] or row["run_id"], 40), _untrusted(row["experiment"], 30)
-        table.add_row(*names, _untrusted(row["policy"]), _status(row["status"]), failed, seconds)
+        table.add_row(*names, _untrusted(row["policy"]), _status(row["status"]), failed, ended)
     return table
 
 

@@ -12,8 +12,9 @@ from venturalitica_agent.domain.subject import ColumnBinding
 from venturalitica_agent.domain.verdict import Finding, GroupStat, Interval, Status, counts_tag
 from venturalitica_agent.logging import clean
 
-# Inline markup only: every piece of text stands after words of ours, so nothing that works at a line's start can.
+# Inline markup only: text stands after words of ours, where nothing works that needs a line's start.
 _MARKUP = re.compile(r"([\\`*_\[\]|~])")
+_AT_START = re.compile(r"^(\d{0,9})([-#+=.)])")
 _ORDER = (
     Status.ERROR,
     Status.FAIL,
@@ -29,7 +30,7 @@ _MEANING = {
     Status.FAIL: "at least one control is not met",
     Status.INCONCLUSIVE: "the data do not say clearly whether every control is met; more rows would",
     Status.ERROR: "at least one control could not be evaluated, so there is no verdict on it",
-    Status.SKIP: "no control applied to this run",
+    Status.SKIP: "no control was evaluated: each that applied is skipped or waived",
     Status.WAIVED: "every control that applied is waived",
 }
 
@@ -39,6 +40,11 @@ def text(value: object, limit: int = 400) -> str:
     line = " ".join(clean(str(value)).split())
     line = line if len(line) <= limit else line[: limit - 1] + "…"
     return html.escape(_MARKUP.sub(r"\\\1", line), quote=False)
+
+
+def _paragraph(sentence: str) -> str:
+    """Untrusted text that begins a line, where it must not begin a heading or a list."""
+    return _AT_START.sub(r"\1\\\2", text(sentence, 2000))
 
 
 def report_md(decision: Decision, policy: Policy, *, link: str = "") -> str:
@@ -74,7 +80,7 @@ def _finding(finding: Finding) -> list[str]:
     if finding.article:
         about.append(f"article {text(finding.article)}")
     about.append(f"decided by {text(finding.decided_on)}")
-    lines = [head, "", text(finding.sentence, 2000), "", f"*{', '.join(about)}*", ""]
+    lines = [head, "", _paragraph(finding.sentence), "", f"*{', '.join(about)}*", ""]
     if finding.remedy and finding.remedy not in finding.sentence:
         lines += [f"What to do: {text(finding.remedy, 2000)}", ""]
     measured = finding.measurement

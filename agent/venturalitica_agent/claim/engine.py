@@ -25,6 +25,7 @@ log = get_logger(__name__)
 _QUEUE = "audits"
 _REST_AFTER = 30.0
 _RECOVERIES = 5
+_PATIENCE = 8  # whole seconds for jobs in hand at the end; what takes longer is taken up at the next start
 # Recovery only takes up jobs of the same version: the format of jobs, not the release, is what must agree.
 _JOB_FORMAT = "1"
 ALIVE = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
@@ -82,6 +83,8 @@ class Engine:
         self._awake = False
         self._busy_at = 0.0
         self._mutex = threading.RLock()
+        self._count = threading.Lock()
+        self._active = 0
 
     def open(self) -> None:
         """Take the state for this process and finish what a crashed one left; raises EngineBusy."""
@@ -108,7 +111,7 @@ class Engine:
         """Stop; jobs in hand are taken up again at the next `open`."""
         with self._mutex:
             if self._awake:
-                DBOS.destroy(workflow_completion_timeout_sec=8)
+                DBOS.destroy(workflow_completion_timeout_sec=_PATIENCE if self._active else 0)
                 self._awake = False
         if self._lock_fd is not None:
             os.close(self._lock_fd)
@@ -139,12 +142,21 @@ class Engine:
                 self._awake = False
                 log.debug("engine.asleep")
 
+    def _counted(self, job: dict[str, Any], step: Step) -> None:
+        with self._count:
+            self._active += 1
+        try:
+            self._execute(job, step)
+        finally:
+            with self._count:
+                self._active -= 1
+
     def _wake(self) -> None:
         global _execute
         self._busy_at = self._clock()
         if self._awake:
             return
-        _execute = self._execute
+        _execute = self._counted
         config = DBOSConfig(
             name="venturalitica-agent",
             system_database_url=self._url,
@@ -152,7 +164,7 @@ class Engine:
             executor_id="local",
             serializer=DBOSPortableJSONSerializer(),  # the default is pickle: database access would be code execution
             log_level="ERROR",
-            notification_listener_polling_interval_sec=10.0,
+            notification_listener_polling_interval_sec=0.2,  # DBOS waits for this sleep when it is destroyed
             scheduler_polling_interval_sec=60.0,
         )
         DBOS(config=config)

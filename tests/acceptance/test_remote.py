@@ -1,0 +1,35 @@
+"""The service against a real tracking server: it polls, audits, tags by HTTP, and survives the server's absence."""
+
+from __future__ import annotations
+
+import pytest
+import training
+from conftest import AUDITS, Workplace, eventually
+from mlflow import MlflowClient
+
+pytestmark = pytest.mark.xdist_group("mlflow-server")
+
+
+def test_a_tracking_server_is_polled_and_tagged(place: Workplace, mlflow_server) -> None:  # type: ignore[no-untyped-def]
+    """Backlog, live run, outage and return; the filter in MLflow finds exactly the failing runs."""
+    uri = mlflow_server.uri
+    place.configure([f"{uri}\n    poll: 1s"], audits=AUDITS)
+    good = training.train(uri)
+    before = training.run_info(uri, good)
+    with place.service():
+        eventually(lambda: training.status(uri, good) == "pass", workplace=place)
+        bad = training.train(uri, good=False)
+        eventually(lambda: training.status(uri, bad) == "fail", workplace=place)
+        mlflow_server.stop()
+        place.await_log("store.down")
+        mlflow_server.start()
+        late = training.train(uri, good=False, name="while it was away")
+        eventually(lambda: training.status(uri, late) == "fail", workplace=place)
+        assert len(place.events("store.down")) == 1
+    assert training.search(uri, "fail") == {bad, late}
+    assert training.search(uri, "pass") == {good}
+    assert training.run_info(uri, good) == before
+    for run in (good, bad, late):
+        assert len(training.evidence_folders(uri, run)) == 1
+    (output,) = MlflowClient(uri).get_run(bad).outputs.model_outputs
+    assert MlflowClient(uri).get_logged_model(output.model_id).tags["venturalitica.status"] == "fail"
