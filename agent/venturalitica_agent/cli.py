@@ -23,9 +23,11 @@ from venturalitica_agent.errors import AgentError, ConfigError
 from venturalitica_agent.logging import clean
 from venturalitica_agent.settings import Settings, default_agent_yaml, load_settings
 
+_HELP = "Audits every training run in MLflow against a versioned policy, without touching training code."
+
 app = typer.Typer(
     name="venturalitica-agent",
-    help="Audits every training run in MLflow against a versioned policy, without touching training code.",
+    help=_HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -45,6 +47,20 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document an
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is seen, not only what is done.")]
 
 _COLOURS = {"pass": "green", "fail": "red", "warn": "yellow", "inconclusive": "blue", "error": "magenta"}
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        _say(__version__)
+        raise typer.Exit
+
+
+@app.callback(help=_HELP)
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
 
 
 def main() -> None:
@@ -259,9 +275,3 @@ def demo(
     else:
         result.show(out)
     raise typer.Exit(0 if result.complete else 3)
-
-
-@app.command()
-def version() -> None:
-    """The agent's version."""
-    _say(__version__)

@@ -52,6 +52,10 @@ class StoreUnavailable(RetryableError):
     """A tracking store does not answer."""
 
 
+class RecordUnreadable(RetryableError):
+    """A store's record of a run can't be read: it is being rewritten, or it is broken."""
+
+
 class RunGone(PermanentError):
     """The run was deleted or never existed."""
 

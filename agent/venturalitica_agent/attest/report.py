@@ -42,9 +42,9 @@ def text(value: object, limit: int = 400) -> str:
     return html.escape(_MARKUP.sub(r"\\\1", line), quote=False)
 
 
-def _paragraph(sentence: str) -> str:
-    """Untrusted text that begins a line, where it must not begin a heading or a list."""
-    return _AT_START.sub(r"\1\\\2", text(sentence, 2000))
+def _first(value: object, limit: int = 400) -> str:
+    """Untrusted text that begins a line or a list item, where it must not begin a heading or a list."""
+    return _AT_START.sub(r"\1\\\2", text(value, limit))
 
 
 def report_md(decision: Decision, policy: Policy, *, link: str = "") -> str:
@@ -80,7 +80,7 @@ def _finding(finding: Finding) -> list[str]:
     if finding.article:
         about.append(f"article {text(finding.article)}")
     about.append(f"decided by {text(finding.decided_on)}")
-    lines = [head, "", _paragraph(finding.sentence), "", f"*{', '.join(about)}*", ""]
+    lines = [head, "", _first(finding.sentence, 2000), "", f"*{', '.join(about)}*", ""]
     if finding.remedy and finding.remedy not in finding.sentence:
         lines += [f"What to do: {text(finding.remedy, 2000)}", ""]
     measured = finding.measurement
@@ -124,10 +124,10 @@ def _subject(decision: Decision) -> Iterable[str]:
         check = f"tracker's digest: {data.check.value}" + (f" ({text(data.check_reason)})" if data.check_reason else "")
         yield f"- {split} data: {text(data.origin)}, {data.rows} rows, SHA-256 `{data.file.sha256}`; {check}"
     for role, binding in sorted(subject.binding.items()):
-        yield f"- {text(role)}: {_binding(binding)}"
+        yield f"- {_first(role)}: {_binding(binding)}"
     for part, problem in sorted(subject.problems.items()):
         remedy = f" What to do: {text(problem.remedy, 1000)}" if problem.remedy else ""
-        yield f"- {text(part)} is missing: {text(problem.what, 1000)}.{remedy}"
+        yield f"- {_first(part)} is missing: {text(problem.what, 1000)}.{remedy}"
     if decision.sandbox:
         yield "- the model ran in a sandbox: " + ", ".join(
             f"{k} {text(v)}" for k, v in sorted(decision.sandbox.items())

@@ -1,5 +1,5 @@
-"""Writing a verdict back: artifacts, read back, then the tags, read back. The tag is the commit point: whoever sees it
-finds the evidence complete."""
+"""Writing a verdict back: artifacts, read back, then the models' tags, and the run's own tags last. They are the commit
+point: whoever sees the status finds everything else complete."""
 
 from __future__ import annotations
 
@@ -83,6 +83,9 @@ def publish(store: Store, run: Run, decisions: Sequence[tuple[Decision, Evidence
     if still.revision != run.ref.revision:
         raise RunChanged("the run changed while it was audited", subject=f"run {run.ref.run_id}")
     tags = verdict_tags(decisions)
+    on_models = {name: tags[name] for name in (f"{PREFIX}{n}" for n in ("status", "policy", "evidence_digest"))}
+    audited = {(d.subject.model.model_id, d.subject.model.name) for d, _ in decisions if d.subject.model}
+    store.tag_models(run.ref.run_id, [m for m in run.models if (m.model_id, m.name) in audited], on_models)
     keep = set(tags)
     stale = [t for t in store.get_tags(run.ref.run_id) if t.startswith(PREFIX) and t not in keep]
     store.set_tags(run.ref.run_id, tags, remove=stale)
@@ -94,9 +97,6 @@ def publish(store: Store, run: Run, decisions: Sequence[tuple[Decision, Evidence
             subject=f"run {run.ref.run_id}",
             remedy="check who else writes `venturalitica.*` tags",
         )
-    on_models = {name: tags[name] for name in (f"{PREFIX}{n}" for n in ("status", "policy", "evidence_digest"))}
-    audited = {(d.subject.model.model_id, d.subject.model.name) for d, _ in decisions if d.subject.model}
-    store.tag_models(run.ref.run_id, [m for m in run.models if (m.model_id, m.name) in audited], on_models)
     return tags
 
 

@@ -198,7 +198,8 @@ def _let_read(slot: Path) -> None:
 
 def _remedy(said: str) -> str:
     """What to do about a sandbox that does not start, by what bubblewrap said."""
-    if "namespace" not in said and "uid map" not in said and "Permission denied" not in said:
+    refused = ("namespace", "uid map", "Permission denied", "Operation not permitted")
+    if not any(word in said for word in refused):
         return "Run `venturalitica-agent doctor` as the service's user; the sandbox's last words say what was missing."
     if _sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1":
         return "Run `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` as root, and keep it in /etc/sysctl.d."
@@ -208,7 +209,8 @@ def _remedy(said: str) -> str:
         return "Run `sysctl -w user.max_user_namespaces=10000` as root, and keep it in /etc/sysctl.d."
     return (
         "In a container, allow namespaces: `docker run --security-opt seccomp=unconfined --security-opt "
-        "systempaths=unconfined …`; under systemd, remove RestrictNamespaces=yes and ProcSubset=pid from the unit."
+        "systempaths=unconfined …`; under systemd, remove RestrictNamespaces=yes, ProcSubset=pid, "
+        "ProtectKernelTunables=yes, ProtectKernelLogs=yes and ProtectHostname=yes from the unit."
     )
 
 

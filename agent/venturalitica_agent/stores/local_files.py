@@ -78,7 +78,7 @@ def open_folder(root: Path, relative: PurePosixPath | None = None, *, create: bo
             with _explained(shown):
                 if create:
                     with suppress(FileExistsError):
-                        os.mkdir(part, 0o755, dir_fd=fd)
+                        os.mkdir(part, 0o777, dir_fd=fd)  # the umask decides, as for MLflow
                 deeper = os.open(part, _DIR, dir_fd=fd)
             os.close(fd)
             fd = deeper
@@ -183,7 +183,7 @@ def write_regular(root: Path, path: str, content: bytes) -> None:
     with open_folder(root, relative.parent, create=True) as folder, _explained(path):
         # A name that nobody can prepare, made anew: an existing one could be a hard link to another file.
         temporary = f".venturalitica.{secrets.token_hex(8)}"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
         try:
             with os.fdopen(fd, "wb") as target:
                 target.write(content)

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 from yaml import YAMLError
 
 from venturalitica_agent.domain.run import LoggedDataset, LoggedModel, Run, RunRef, RunStatus
-from venturalitica_agent.errors import PermanentError, RunGone, StoreUnavailable, UntrustedInput
+from venturalitica_agent.errors import PermanentError, RecordUnreadable, RunGone, StoreUnavailable, UntrustedInput
 from venturalitica_agent.logging import clean
 from venturalitica_agent.stores import local_files
 from venturalitica_agent.stores.base import RemoteFile
@@ -30,7 +30,7 @@ _REMOTE_SCHEMES = frozenset({"mlflow-artifacts", "s3", "gs", "wasbs", "abfss", "
 _ABSENT = "RESOURCE_DOES_NOT_EXIST"
 _REFUSED = frozenset({"INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST"})
 _LOCKED_OUT = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
-_PATIENCE = 1.5  # seconds until a record that can't be read is not just being rewritten
+_PATIENCE = 5.0  # seconds until a record that can't be read is not just being rewritten
 _TAGS_AT_ONCE = 100  # source: mlflow.utils.validation.MAX_TAGS_PER_BATCH
 
 
@@ -127,7 +127,7 @@ class MlflowAccess:
             ) from error
         except (AttributeError, TypeError, KeyError, ValueError, YAMLError) as error:
             # What MLflow's file store makes of a record that somebody broke or is rewriting without a pause.
-            raise PermanentError(
+            raise RecordUnreadable(
                 f"MLflow can't read the store's record: {type(error).__name__}: {self._short(error)}",
                 subject=subject,
                 remedy="repair or delete that record",
@@ -385,12 +385,10 @@ class MlflowAccess:
                 with self._asking(f"model {model.model_id}"):
                     self._client.set_logged_model_tags(model.model_id, dict(tags))
         with self._asking(f"run {run_id}"):
-            ids = {m.model_id for m in models}
             for version in self._client.search_model_versions(f"run_id = '{_plain(run_id)}'"):
-                if (version.model_id or "") not in ids:
-                    continue  # a version of another model of the run
-                for name, value in tags.items():
-                    self._client.set_model_version_tag(version.name, version.version, name, value)
+                if any(_is_version_of(version, model, run_id) for model in models):
+                    for name, value in tags.items():
+                        self._client.set_model_version_tag(version.name, version.version, name, value)
 
     # -- links ----------------------------------------------------------------------------------------------
     def run_link(self, run: Run) -> str:
@@ -403,6 +401,15 @@ def _plain(run_id: str) -> str:
     if not (run_id.isascii() and run_id.isalnum()):
         raise UntrustedInput("is not a run id", subject=repr(run_id[:80]))
     return run_id
+
+
+def _is_version_of(version: Any, model: LoggedModel, run_id: str) -> bool:
+    """Whether a registered version was made of this model of the run; SQL registries only keep where it came from."""
+    source = (version.source or "").rstrip("/")
+    if model.model_id:
+        return version.model_id == model.model_id or source in (f"models:/{model.model_id}", model.location)
+    sources = (f"{base}/{model.path}".rstrip("/") for base in (f"runs:/{run_id}", model.location))
+    return not version.model_id and source in sources
 
 
 def _text(value: str | None) -> str:
@@ -431,7 +438,7 @@ def _settled(ask: Callable[[], T]) -> T:
             if final or time.monotonic() > deadline:
                 raise
         time.sleep(pause)
-        pause = min(0.05, 2 * pause)
+        pause = min(0.01, 2 * pause)
 
 
 def _dataset(given: Any) -> LoggedDataset:
