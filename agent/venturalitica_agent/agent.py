@@ -130,13 +130,13 @@ class Agent:
 
     def prepare(self) -> None:
         """Have clients imported and a sandbox worker warm before a run ends."""
+        try:
+            self.sandbox.warm(self.settings.sandbox.warm)  # imports on in a process of its own, while we import here
+        except SandboxUnavailable as error:
+            log.warning("sandbox.unavailable", reason=error.what, remedy=error.remedy)
         for store in self.stores.values():
             store.prepare()
         self.sandbox_facts()
-        try:
-            self.sandbox.warm(self.settings.sandbox.warm)
-        except SandboxUnavailable as error:
-            log.warning("sandbox.unavailable", reason=error.what, remedy=error.remedy)
 
     def sandbox_facts(self) -> Mapping[str, str]:
         """Tier and profile of the sandbox, proven once per process by a canary; empty when there is none."""
@@ -162,8 +162,7 @@ class Agent:
         return self.auditor.selects(store, ref.experiment_id)
 
     def _roots(self, store: str) -> tuple[Path, ...]:
-        given = next(s for s in self.settings.stores if s.kind == "mlflow" and open_mlflow(s.uri).id == store)
-        return (self.settings.folder, *self.stores[store].roots, *given.artifacts)
+        return (self.settings.folder, *self.stores[store].roots)
 
     def _policy(self, digest: str) -> Policy:
         for policy in self.policies.values():

@@ -46,6 +46,7 @@ Config = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is seen, not only what is done.")]
 
+_MOST_ROWS = 50
 _COLOURS = {"pass": "green", "fail": "red", "warn": "yellow", "inconclusive": "blue", "error": "magenta"}
 
 
@@ -151,7 +152,9 @@ def audit(
             }
         )
     else:
-        out.print(_verdict_table(rows))
+        out.print(_verdict_table(rows[:_MOST_ROWS]))
+        if len(rows) > _MOST_ROWS:
+            _say(f"… and {len(rows) - _MOST_ROWS} older ones; --json has them all")
         _say(f"{done.audited} verdicts given now, {len(rows)} in all")
         for run_id, why in done.without:
             _say(f"no verdict: {run_id}: {clean(why)}")

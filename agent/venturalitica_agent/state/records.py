@@ -110,7 +110,8 @@ class Records:
 
     def latest(self, store: str | None = None, run_id: str | None = None) -> list[AuditRecord]:
         """The newest verdict of each (run, policy), newest first."""
-        query = sa.select(audits).order_by(audits.c.audited_at.desc())
+        # Without the decisions: each is tens of kilobytes.
+        query = sa.select(*(c for c in audits.c if c is not audits.c.decision)).order_by(audits.c.audited_at.desc())
         if store is not None:
             query = query.where(audits.c.store == store)
         if run_id is not None:

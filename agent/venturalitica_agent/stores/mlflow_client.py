@@ -31,6 +31,7 @@ _ABSENT = "RESOURCE_DOES_NOT_EXIST"
 _REFUSED = frozenset({"INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST"})
 _LOCKED_OUT = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
 _PATIENCE = 5.0  # seconds until a record that can't be read is not just being rewritten
+_LOCATIONS = 1000  # artifact roots that are remembered: enough for the runs in hand
 _TAGS_AT_ONCE = 100  # source: mlflow.utils.validation.MAX_TAGS_PER_BATCH
 
 
@@ -186,6 +187,8 @@ class MlflowAccess:
             found = _settled(lambda: self._client.get_run(run_id))
             experiment = self._client.get_experiment(found.info.experiment_id).name
             models = self._models(found)
+        if len(self._locations) > _LOCATIONS:
+            self._locations.clear()
         self._locations[run_id] = found.info.artifact_uri
         return Run(
             ref=ref,
