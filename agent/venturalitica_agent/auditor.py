@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -32,6 +33,8 @@ def _key(entry: Entry) -> tuple[str, str]:
 
 MAX_FAILURES = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0
+_BATCH = 500
+_NAMES_LAST = 60.0
 
 
 class Auditor:
@@ -63,7 +66,7 @@ class Auditor:
         self._world = world
         self._on_progress = on_progress
         self._clock = clock
-        self._experiments: dict[str, dict[str, str]] = {}
+        self._experiments: dict[str, tuple[float, Mapping[str, str]]] = {}
 
     # -- claiming -------------------------------------------------------------------------------------------
     def claim(self, engine: Engine, *, only: Collection[tuple[str, str]] | None = None) -> int:
@@ -75,37 +78,44 @@ class Auditor:
         moved = 0
         while True:
             room = 2 * engine.width - len(self._ledger.in_phase(Phase.CLAIMED))
-            if room <= 0:
-                return moved
-            due = self._ledger.due(self._clock(), limit=max(room, 64), only=only)
-            taken = 0
+            due = self._ledger.due(self._clock(), limit=_BATCH, only=only) if room > 0 else []
+            ignored: list[tuple[Entry, Entry]] = []
+            before = moved
             for entry in due:
-                if taken >= room:
+                if room <= 0:
                     break
-                claimed, changed = self._claim_one(engine, entry)
-                taken += claimed
-                moved += changed
-            if taken or moved == 0 or len(due) < max(room, 64):
+                job, aside = self._plan_or_aside(entry)
+                if job is not None:
+                    moved += self._submit(engine, entry, job)
+                    room -= 1
+                elif aside.phase is Phase.IGNORED:
+                    ignored.append((entry, aside))
+                else:
+                    moved += self._ledger.swap([(entry, aside)], now=self._clock())
+            self._ledger.swap(ignored, now=self._clock())  # thousands of them at a first start: one transaction
+            moved += len(ignored)
+            if room <= 0 or len(due) < _BATCH or moved == before:
                 return moved
 
-    def _claim_one(self, engine: Engine, entry: Entry) -> tuple[bool, bool]:
-        now = self._clock()
+    def _plan_or_aside(self, entry: Entry) -> tuple[AuditJob | None, Entry]:
+        """The job for a due run; without one the entry as it is to be put aside, with the reason."""
         try:
             job, why_not = self._plan(entry)
         except RunGone as error:
-            return False, self._ledger.move(entry, Phase.GONE, now=now, reason=error.what)
+            return None, replace(entry, phase=Phase.GONE, reason=error.what)
         except RetryableError as error:
-            return False, self._later(entry, error)
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(entry.attempts, 8))
+            ready_at = self._clock() + pause
+            return None, replace(entry, attempts=entry.attempts + 1, ready_at=ready_at, reason=error.what)
         except AgentError as error:
-            return False, self._ledger.move(entry, Phase.STUCK, now=now, reason=str(error.diagnostics()))
-        if job is None:
-            log.debug("run.ignored", run=entry.ref.run_id, reason=why_not)
-            return False, self._ledger.move(entry, Phase.IGNORED, now=now, reason=why_not)
+            return None, replace(entry, phase=Phase.STUCK, reason=str(error.diagnostics()))
+        return job, replace(entry, phase=Phase.IGNORED, reason=why_not)
+
+    def _submit(self, engine: Engine, entry: Entry, job: AuditJob) -> bool:
         # The job first, the ledger second: a crash in between enqueues the same id again, which changes nothing.
         engine.submit(job.id, to_plain(AuditJob, job))
-        moved = self._ledger.move(entry, Phase.CLAIMED, now=now, job=job.id)
         log.info("audit.claimed", run=entry.ref.run_id, job=job.id, attempt=job.attempt)
-        return True, moved
+        return self._ledger.move(entry, Phase.CLAIMED, now=self._clock(), job=job.id)
 
     def _plan(self, entry: Entry) -> tuple[AuditJob | None, str]:
         ref = entry.ref
@@ -126,10 +136,12 @@ class Auditor:
         return job, ""
 
     def _experiment(self, store: Store, experiment_id: str) -> str:
-        known = self._experiments.setdefault(store.id, {})
-        if experiment_id not in known:
-            known.update(store.experiments())
-        return known.get(experiment_id, "")
+        """The experiment's name, at most a minute old (they can be renamed); empty when it is deleted."""
+        now = self._clock()
+        asked_at, names = self._experiments.get(store.id, (0.0, {}))
+        if now - asked_at > _NAMES_LAST or (experiment_id not in names and now - asked_at > 1.0):
+            asked_at, names = self._experiments[store.id] = now, store.experiments()
+        return names.get(experiment_id, "")
 
     def selects(self, store: Store, experiment_id: str) -> bool:
         """Whether any rule looks at this experiment; True when the store can't say just now."""
@@ -213,13 +225,6 @@ class Auditor:
         )
         unexpected = not isinstance(error, AgentError)
         log.warning("audit.retry", run=job.run_id, reason=words, pause=pause, exc_info=error if unexpected else None)
-
-    def _later(self, entry: Entry, error: RetryableError) -> bool:
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(entry.attempts, 8))
-        now = self._clock()
-        return self._ledger.move(
-            entry, Phase.DUE, now=now, ready_at=now + pause, attempts=entry.attempts + 1, reason=error.what
-        )
 
     # -- upkeep ---------------------------------------------------------------------------------------------
     def settle(self) -> int:
