@@ -72,6 +72,7 @@ class Agent:
         self.on_progress: Callable[[], None] = lambda: None
         self._sandbox_facts: Mapping[str, str] | None = None
         self._proving = threading.Lock()
+        self._closing = False
 
     @property
     def state_shown(self) -> str:
@@ -124,6 +125,7 @@ class Agent:
             raise
 
     def close(self) -> None:
+        self._closing = True
         self.engine.close()
         self.sandbox.close()
         self._engine_db.dispose()
@@ -145,7 +147,8 @@ class Agent:
                 try:
                     info = self.sandbox.probe()
                 except SandboxUnavailable as error:
-                    log.warning("sandbox.unavailable", reason=error.what, remedy=error.remedy)
+                    if not self._closing:
+                        log.warning("sandbox.unavailable", reason=error.what, remedy=error.remedy)
                     return {}
                 self._sandbox_facts = {"tier": info.tier, "profile": info.profile, "detail": info.detail}
             return self._sandbox_facts

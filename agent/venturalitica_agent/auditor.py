@@ -19,12 +19,25 @@ from venturalitica_agent.domain.job import AuditJob
 from venturalitica_agent.domain.ledger import Entry, Phase
 from venturalitica_agent.domain.policy import Policy
 from venturalitica_agent.domain.verdict import Status, counts_tag
-from venturalitica_agent.errors import AgentError, PermanentError, RetryableError, RunChanged, RunGone, StoreUnavailable
+from venturalitica_agent.errors import (
+    AgentError,
+    PermanentError,
+    RecordUnreadable,
+    RetryableError,
+    RunChanged,
+    RunGone,
+    StoreUnavailable,
+)
 from venturalitica_agent.logging import get_logger
 from venturalitica_agent.state.ledger import Ledger
 from venturalitica_agent.stores.base import Store
 
 log = get_logger(__name__)
+
+
+def _pause(attempts: int) -> float:
+    """Seconds before the next attempt: 2, 4, 8, … up to five minutes."""
+    return float(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(attempts, 8)))
 
 
 def _key(entry: Entry) -> tuple[str, str]:
@@ -104,8 +117,7 @@ class Auditor:
         except RunGone as error:
             return None, replace(entry, phase=Phase.GONE, reason=error.what)
         except RetryableError as error:
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(entry.attempts, 8))
-            ready_at = self._clock() + pause
+            ready_at = self._clock() + _pause(entry.attempts)
             return None, replace(entry, attempts=entry.attempts + 1, ready_at=ready_at, reason=error.what)
         except AgentError as error:
             return None, replace(entry, phase=Phase.STUCK, reason=str(error.diagnostics()))
@@ -136,12 +148,20 @@ class Auditor:
         return job, ""
 
     def _experiment(self, store: Store, experiment_id: str) -> str:
-        """The experiment's name, at most a minute old (they can be renamed); empty when it is deleted."""
+        """The experiment's name, at most a minute old (they can be renamed).
+
+        Raises:
+            RecordUnreadable: the store lists no such experiment: it is being made or deleted just now.
+        """
         now = self._clock()
         asked_at, names = self._experiments.get(store.id, (0.0, {}))
         if now - asked_at > _NAMES_LAST or (experiment_id not in names and now - asked_at > 1.0):
             asked_at, names = self._experiments[store.id] = now, store.experiments()
-        return names.get(experiment_id, "")
+        if experiment_id not in names:
+            raise RecordUnreadable(
+                f"the store doesn't list experiment {experiment_id}", subject=store.uri, remedy="it is tried again"
+            )
+        return names[experiment_id]
 
     def selects(self, store: Store, experiment_id: str) -> bool:
         """Whether any rule looks at this experiment; True when the store can't say just now."""
@@ -194,15 +214,18 @@ class Auditor:
         try:
             ref = self._stores[job.store].look(job.run_id)
         except RetryableError:
-            ref = None
-            self._move(job, Phase.DUE, attempts=job.attempt + 1, reason=error.what)
+            self._again(job, error)
             return
         if ref is None or ref.deleted:
             self._move(job, Phase.GONE, reason="deleted in the store")
         elif ref.revision == job.revision:  # it was gone and is back: once more, as a new job
-            self._move(job, Phase.DUE, attempts=job.attempt + 1, reason=error.what)
+            self._again(job, error)
         else:
             self._reconciler.seen([ref])
+
+    def _again(self, job: AuditJob, error: AgentError) -> None:
+        ready_at = self._clock() + _pause(job.attempt)
+        self._move(job, Phase.DUE, attempts=job.attempt + 1, ready_at=ready_at, reason=error.what)
 
     def _failed(self, job: AuditJob, error: Exception, *, counts: bool) -> None:
         words = error.what if isinstance(error, AgentError) else f"{type(error).__name__}: {error}"
@@ -214,7 +237,7 @@ class Auditor:
         failures = (entry.failures if entry else 0) + counts
         if isinstance(error, PermanentError):
             failures = MAX_FAILURES  # the same again would fail again
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**job.attempt)
+        pause = _pause(job.attempt)
         self._move(
             job,
             Phase.DUE,

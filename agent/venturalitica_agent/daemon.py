@@ -42,6 +42,7 @@ class _Watched:
     poll_every: float
     watcher: FolderWatch | Poll | None = None
     failures: int = 0
+    sweep_again: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -116,7 +117,7 @@ class Service:
     def _pause(self) -> float:
         ready = None
         with self._surviving("work"):
-            ready = self._agent.ledger.next_moment()
+            ready = self._agent.ledger.next_moment(time.time())
         if ready is None:
             return 10.0
         return min(10.0, max(0.01, ready - time.time()))
@@ -151,9 +152,15 @@ class Service:
 
     # -- noticing -------------------------------------------------------------------------------------------
     def _seen(self, refs: Iterable[RunRef]) -> None:
-        with self._surviving("detect"):
-            changed = self._agent.reconciler.seen(refs)
-            self._noticed(changed)
+        """Record what was seen; raises when that fails, so that a poll asks again."""
+        self._noticed(self._agent.reconciler.seen(refs))
+
+    def _seen_by_watch(self, watched: _Watched, ref: RunRef) -> None:
+        try:
+            self._seen([ref])
+        except Exception as error:
+            log.exception("detect.failed", store=watched.store.uri)
+            self._blind(watched, f"a sight could not be recorded: {type(error).__name__}")
 
     def _noticed(self, changed: list[Entry]) -> None:
         if any(e.phase in (Phase.RUNNING, Phase.SETTLING) and self._agent.may_matter(e.ref) for e in changed):
@@ -176,6 +183,7 @@ class Service:
         """Bring one store up if it was down, scan all of it, and plan the next time."""
         store, agent = watched.store, self._agent
         with watched.lock:
+            watched.sweep_again = False
             try:
                 store.ping()
                 if watched.watcher is None:
@@ -202,7 +210,8 @@ class Service:
                 if any(agent.may_matter(ref) for ref in found.unfinished):
                     self._get_warm()
                 self._wake.set()
-            self._schedule(watched, max(self._settings.reconcile, _SWEEP_SHARE * found.seconds))
+            again = max(self._settings.reconcile, _SWEEP_SHARE * found.seconds)
+            self._schedule(watched, 1.0 if watched.sweep_again else again)
 
     def _start_watcher(self, watched: _Watched) -> FolderWatch | Poll:
         store = watched.store
@@ -210,7 +219,7 @@ class Service:
             watch = FolderWatch(
                 store,
                 store.look_at,
-                on_run=lambda ref: self._seen([ref]),
+                on_run=lambda ref: self._seen_by_watch(watched, ref),
                 on_blind=lambda why: self._blind(watched, why),
             )
             watch.start()
@@ -227,6 +236,7 @@ class Service:
 
     def _blind(self, watched: _Watched, why: str) -> None:
         log.warning("watch.blind", store=watched.store.uri, reason=why)
+        watched.sweep_again = True
         self._schedule(watched, 1.0)
 
     def _store_down(self, watched: _Watched, error: RetryableError) -> None:

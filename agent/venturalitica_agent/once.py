@@ -15,6 +15,7 @@ from venturalitica_agent.errors import ConfigError, RetryableError
 from venturalitica_agent.state.records import AuditRecord
 
 _OPEN = (Phase.SETTLING, Phase.DUE, Phase.CLAIMED)
+_RESCUE_EVERY = 10.0
 _PATIENCE = 3  # attempts on a store that is away before a single pass leaves a run to the next one
 
 
@@ -122,12 +123,21 @@ def _drain(
 ) -> list[Entry]:
     """Claim and wait until nothing that is wanted is open; returns the entries that stayed open."""
     total = 0
+    before = {e.ref.run_id: e.attempts for phase in _OPEN for e in agent.ledger.in_phase(phase)}
+    rescued_at = time.monotonic()
     while True:
         moved.clear()
+        if time.monotonic() - rescued_at > _RESCUE_EVERY:
+            agent.auditor.rescue(agent.engine)
+            rescued_at = time.monotonic()
         agent.auditor.settle()
         agent.auditor.claim(agent.engine, only=wanted)
         left = [e for phase in _OPEN for e in agent.ledger.in_phase(phase) if _in(wanted, e)]
-        working = [e for e in left if e.phase is not Phase.DUE or e.attempts - e.failures < _PATIENCE]
+        working = [
+            e
+            for e in left
+            if e.phase is not Phase.DUE or e.attempts - before.get(e.ref.run_id, 0) - e.failures < _PATIENCE
+        ]
         total = max(total, len(left))
         on_progress(total - len(left), total)
         if not working:

@@ -87,7 +87,13 @@ class Sandbox:
             SandboxUnavailable: when no sandbox can be made here, or the canary got through it.
         """
         secret = self._folder / "canary-secret"
-        secret.write_text("a file that no model may read")
+        try:
+            secret.write_text("a file that no model may read")
+        except OSError as error:
+            raise SandboxUnavailable(
+                f"its working folder can't be written: {error.strerror}",
+                remedy="Check the `cache:` folder of agent.yaml.",
+            ) from error
         home = Path("~").expanduser()
         worker = self._start(_CANARY)
         try:

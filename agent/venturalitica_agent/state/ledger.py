@@ -94,11 +94,15 @@ class Ledger:
             )
         return done.rowcount == 1
 
-    def next_moment(self) -> float | None:
-        """The earliest moment at which an entry becomes ready; None when nothing is waiting."""
-        waiting = (Phase.SETTLING, Phase.DUE)
+    def next_moment(self, now: float) -> float | None:
+        """The earliest moment at which time alone makes an entry ready; None when there is none.
+
+        What is due already waits for room, not for time.
+        """
+        later = (runs.c.phase == Phase.DUE) & (runs.c.ready_at > now)
+        waiting = (runs.c.phase == Phase.SETTLING) | later
         with self._engine.connect() as db:
-            return db.execute(sa.select(sa.func.min(runs.c.ready_at)).where(runs.c.phase.in_(waiting))).scalar()
+            return db.execute(sa.select(sa.func.min(runs.c.ready_at)).where(waiting)).scalar()
 
     def counts(self) -> Mapping[tuple[str, str, str], int]:
         """(store, phase, reason) -> number of runs."""

@@ -1,4 +1,4 @@
-"""The durable engine in real processes that are really killed: a job runs to its end once, a finished step never again."""
+"""The durable engine in real processes that are really killed: a job ends once, a finished step is never repeated."""
 
 from __future__ import annotations
 

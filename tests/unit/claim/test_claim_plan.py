@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from support.verdicts import policy
+
 from venturalitica_agent.claim.plan import AuditRule, candidates, tasks
 from venturalitica_agent.domain.job import AuditJob, AuditTask
 from venturalitica_agent.domain.policy import Selector

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from venturalitica_agent.claim.rescue import rescue
 from venturalitica_agent.domain.ledger import Entry, Phase
 from venturalitica_agent.domain.run import RunRef, RunStatus
