@@ -21,6 +21,17 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 SERVER_PATIENCE = 120
 
 
+@pytest.fixture(autouse=True)
+def _own_tracking_uri() -> Iterator[None]:
+    """What a test told MLflow's fluent API must not reach the next test of the same process."""
+    yield
+    if "mlflow" in sys.modules:
+        import mlflow
+
+        mlflow.set_tracking_uri(None)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without runs; making one takes seconds, copying it none."""

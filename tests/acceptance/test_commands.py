@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import training
-from conftest import AGENT, POLICY, ROOT, Workplace, environment
 from mlflow import MlflowClient
+from workplace import AGENT, POLICY, ROOT, Workplace, environment
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import training
-from conftest import Workplace
+from workplace import Workplace
 
 
 def test_the_demo_audits_real_models_and_says_what_it_saw(tmp_path: Path) -> None:

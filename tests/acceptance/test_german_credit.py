@@ -9,9 +9,9 @@ from pathlib import Path
 import mlflow
 import pytest
 import training
-from conftest import GERMAN, ROOT, Workplace
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from workplace import GERMAN, ROOT, Workplace
 
 AUDITS = """
 policies: ./policies

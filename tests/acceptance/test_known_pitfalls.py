@@ -12,8 +12,8 @@ import mlflow
 import pandas as pd
 import pytest
 import training
-from conftest import AGENT, GERMAN, Workplace, environment
 from mlflow import MlflowClient
+from workplace import AGENT, GERMAN, Workplace, environment
 
 HEAD = 'policy: tiny\nversion: "1.0"\ncontrols:\n'
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import training
-from conftest import AUDITS, Workplace, eventually
 from mlflow import MlflowClient
+from workplace import AUDITS, Workplace, eventually
 
 pytestmark = pytest.mark.xdist_group("mlflow-server")
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import training
-from conftest import Workplace, eventually
+from workplace import Workplace, eventually
 
 # What MLflow's file store does at an update: truncate, then one write. Slowly enough to be seen empty.
 WRITER = """

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import training
-from conftest import AUDITS, Workplace, eventually, stop
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Dataset, DatasetInput, InputTag
+from workplace import AUDITS, Workplace, eventually, stop
 
 
 def test_runs_that_end_are_audited_tagged_and_proven(place: Workplace, store_uri: str, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -50,26 +52,29 @@ def train(uri: str, *, good: bool = True, name: str = "", data: bool = True, mod
         if data:
             mlflow.log_text(frame.to_csv(index=False), "data/test.csv")
         if model:
-            log_model(good=good)
+            log_model(run.info.run_id, good=good)
     return str(run.info.run_id)
 
 
-def log_model(run_id: str | None = None, *, good: bool = True) -> None:
-    """Log a model to the active run, or to an unfinished one by id."""
+@cache
+def saved(good: bool) -> Path:
+    """A model folder as `mlflow.sklearn.save_model` writes it, made once: making it takes a second or two."""
     frame = table()
     fitted = LogisticRegression().fit(frame[["income"]], frame.y if good else 1 - frame.y)
-    if run_id is None:
-        mlflow.sklearn.log_model(
-            fitted, name="model", pip_requirements=["scikit-learn"], serialization_format="cloudpickle"
-        )
-        return
-    model = mlflow.initialize_logged_model(name="model", source_run_id=run_id)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model"
-        mlflow.sklearn.save_model(fitted, path, pip_requirements=["scikit-learn"], serialization_format="cloudpickle")
-        MlflowClient(mlflow.get_tracking_uri()).log_model_artifacts(model.model_id, str(path))
-    mlflow.finalize_logged_model(model.model_id, "READY")
-    MlflowClient(mlflow.get_tracking_uri()).log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+    path = Path(tempfile.mkdtemp(prefix="model-")) / "model"
+    mlflow.sklearn.save_model(fitted, path, pip_requirements=["scikit-learn"], serialization_format="cloudpickle")
+    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
+    return path
+
+
+def log_model(run_id: str, *, good: bool = True) -> None:
+    """Log a model to an unfinished run, as MLflow 3 does: a logged model, its files, and the link to the run."""
+    client = MlflowClient(mlflow.get_tracking_uri())
+    experiment_id = client.get_run(run_id).info.experiment_id
+    model = client.create_logged_model(experiment_id, name="model", source_run_id=run_id)
+    client.log_model_artifacts(model.model_id, str(saved(good)))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
 
 
 def run_info(uri: str, run_id: str) -> dict[str, Any]:

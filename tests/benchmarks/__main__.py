@@ -15,9 +15,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 sys.path.insert(0, str(Path(__file__).parents[1] / "acceptance"))
 
 import training
-from conftest import AUDITS, Workplace
 from mlflow import MlflowClient
 from tests.benchmarks import stores
+from workplace import AUDITS, Workplace
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
