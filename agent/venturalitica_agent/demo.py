@@ -86,7 +86,7 @@ class DemoResult:
                 Text(clean(row["run"])),
                 Text(row["status"], style=colours.get(row["status"], "")),
                 Text(clean(", ".join(row["failed"]))),
-                f"{row['seconds']:.1f} s" if self.watched(row) else "ended before the agent was started",
+                f"{row['seconds']:.1f} s" if self.watched(row) else "before it watched",
             )
         out.print(table)
         for row in self.rows:

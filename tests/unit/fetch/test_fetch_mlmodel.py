@@ -178,7 +178,7 @@ def test_requirements_are_text() -> None:
             "pandas[excel]==2.2.0",
             "numpy>=2",
             "-r other.txt",
-            "--index-url http://evil/",
+            "--find-links http://evil/",
             "evil @ http://evil/x.whl",
             "x==" + "1" * 200,
         ]
