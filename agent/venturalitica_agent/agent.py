@@ -63,9 +63,9 @@ class Agent:
         self.policies = {p.id: p for p in load_policies(settings.policies)}
         self.rules = rules_of(settings, self.policies)
         self._state_url = sa.make_url(settings.state)
-        self._engine_db = open_state(settings.state)
-        self.ledger = Ledger(self._engine_db)
-        self.records = Records(self._engine_db)
+        self._state = open_state(settings.state)
+        self.ledger = Ledger(self._state)
+        self.records = Records(self._state)
         for policy in self.policies.values():
             self.records.keep_policy(policy, now=time.time())
         self.reconciler = Reconciler(self.ledger, settle=settings.settle)
@@ -128,7 +128,7 @@ class Agent:
         self._closing = True
         self.engine.close()
         self.sandbox.close()
-        self._engine_db.dispose()
+        self._state.dispose()
 
     def prepare(self) -> None:
         """Have clients imported and a sandbox worker warm before a run ends."""

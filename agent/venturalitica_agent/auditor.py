@@ -6,12 +6,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import Any
 
 from venturalitica_agent import pipeline
 from venturalitica_agent.claim.engine import Engine, Step
-from venturalitica_agent.claim.plan import AuditRule, candidates, tasks
+from venturalitica_agent.claim.plan import AuditRule, candidates, of_experiment, tasks
 from venturalitica_agent.claim.rescue import rescue
 from venturalitica_agent.detect.reconcile import Reconciler
 from venturalitica_agent.domain.codec import from_plain, to_plain
@@ -169,7 +168,7 @@ class Auditor:
             name = self._experiment(store, experiment_id)
         except RetryableError:
             return True
-        return any(fnmatchcase(name, rule.selector.experiment) for rule in self._rules)
+        return bool(of_experiment(self._rules, name))
 
     # -- executing ------------------------------------------------------------------------------------------
     def execute(self, plain: dict[str, Any], step: Step) -> None:
@@ -237,13 +236,13 @@ class Auditor:
         failures = (entry.failures if entry else 0) + counts
         if isinstance(error, PermanentError):
             failures = MAX_FAILURES  # the same again would fail again
-        pause = _pause(job.attempt)
+        pause = 0.0 if failures >= MAX_FAILURES else _pause(job.attempt)
         self._move(
             job,
             Phase.DUE,
             attempts=job.attempt + 1,
             failures=failures,
-            ready_at=self._clock() + (0 if failures >= MAX_FAILURES else pause),
+            ready_at=self._clock() + pause,
             reason=words[:1000],
         )
         unexpected = not isinstance(error, AgentError)

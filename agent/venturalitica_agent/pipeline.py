@@ -23,7 +23,7 @@ from venturalitica_agent.domain.needs import Needs, SplitNeeds
 from venturalitica_agent.domain.policy import Policy, Split
 from venturalitica_agent.domain.run import Run
 from venturalitica_agent.domain.subject import Predictions, Problem, Subject
-from venturalitica_agent.domain.verdict import Measurement, Status, Unmeasured, Verdict
+from venturalitica_agent.domain.verdict import Measurement, Unmeasured, Verdict
 from venturalitica_agent.errors import PermanentError, RunChanged, SandboxError, SandboxUnavailable
 from venturalitica_agent.publish.writeback import publish, rfc3339
 from venturalitica_agent.state.records import Records
@@ -104,10 +104,10 @@ def _decide(job: AuditJob, task: AuditTask, policy: Policy, run: Run, store: Sto
     else:
         subject, results, notes = _measure(task, policy, run, store, world)
     identity = audit_id(job.store, job.run_id, subject, policy.digest)
+    verdict = judge(policy, results, integrity_findings(subject))
     known = world.records.decision(job.store, job.run_id, identity)
-    if known is not None and known.verdict.status is not Status.ERROR:
-        return known  # the same run, model, data, binding and policy: the verdict stands, with its time
-    verdict: Verdict = judge(policy, results, integrity_findings(subject))
+    if known is not None and to_plain(Verdict, known.verdict) == to_plain(Verdict, verdict):
+        return known  # the same run, model, data, binding, policy and outcome: it stands, with its time
     return Decision(
         audit_id=identity,
         audit=task.audit,

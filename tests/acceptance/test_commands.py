@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import training
 from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag
 from workplace import AGENT, POLICY, ROOT, Workplace, environment
 
 
@@ -211,3 +212,14 @@ def test_a_run_is_audited_again_when_the_configuration_is_mended(place: Workplac
     agent.write_text(right)
     assert place.json("audit")["audited"] == 1
     assert training.status(uri, run) == "pass"
+
+
+def test_a_dataset_logged_late_that_is_provably_another_one_is_a_finding(place: Workplace, uri: str) -> None:
+    """The verdict on the same bytes is not taken from memory when what is known of them changed."""
+    run = training.train(uri)
+    assert place.json("audit")["verdicts"][0]["status"] == "pass"
+    rows = Dataset("test", "1234abcd", "local", '{"uri": "data/test.csv"}', profile='{"num_rows": 399}')
+    MlflowClient(uri).log_inputs(run, [DatasetInput(rows, [InputTag("mlflow.data.context", "eval")])])
+    (verdict,) = place.json("audit")["verdicts"]
+    assert (verdict["status"], verdict["failed"]) == ("warn", ["evaluation-data-digest"])
+    assert training.status(uri, run) == "warn"

@@ -34,9 +34,14 @@ class Candidates:
         return any(rule.selector.tags for rule in self.rules)
 
 
+def of_experiment(rules: Sequence[AuditRule], experiment: str) -> tuple[AuditRule, ...]:
+    """The rules that look at runs of this experiment."""
+    return tuple(r for r in rules if fnmatchcase(experiment, r.selector.experiment))
+
+
 def candidates(rules: Sequence[AuditRule], *, experiment: str, status: RunStatus) -> Candidates:
     """The rules whose experiment and status fit."""
-    named = [r for r in rules if fnmatchcase(experiment, r.selector.experiment)]
+    named = of_experiment(rules, experiment)
     if not named:
         return Candidates((), "no entry of `audits` selects this experiment")
     fitting = tuple(r for r in named if status.value in r.selector.status)

@@ -86,8 +86,7 @@ def publish(store: Store, run: Run, decisions: Sequence[tuple[Decision, Evidence
     on_models = {name: tags[name] for name in (f"{PREFIX}{n}" for n in ("status", "policy", "evidence_digest"))}
     audited = {(d.subject.model.model_id, d.subject.model.name) for d, _ in decisions if d.subject.model}
     store.tag_models(run.ref.run_id, [m for m in run.models if (m.model_id, m.name) in audited], on_models)
-    keep = set(tags)
-    stale = [t for t in store.get_tags(run.ref.run_id) if t.startswith(PREFIX) and t not in keep]
+    stale = [t for t in store.get_tags(run.ref.run_id) if t.startswith(PREFIX) and t not in tags]
     store.set_tags(run.ref.run_id, tags, remove=stale)
     found = store.get_tags(run.ref.run_id)
     wrong = sorted(name for name, value in tags.items() if found.get(name) != value)
