@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -202,13 +203,29 @@ def status(
         out.print(_verdict_table(document["audits"]))
 
 
+class _To(StrEnum):
+    OSCAL = "oscal"
+
+
 @policy_app.command("check")
 def policy_check(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Policy files or folders of policies.")],
+    to: Annotated[
+        _To | None, typer.Option("--to", help="Print the policy as an OSCAL 1.2.1 component-definition.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check policy files: every mistake, with its line."""
-    from venturalitica_agent.policy.load import load_policies
+    from venturalitica_agent.policy.load import load_one_policy, load_policies
+
+    if to is _To.OSCAL:
+        from venturalitica_agent.policy.oscal_export import to_oscal
+
+        if len(paths) != 1:
+            raise ConfigError("--to takes one policy", remedy="name one policy file")
+        changed = datetime.fromtimestamp(paths[0].stat().st_mtime, UTC) if paths[0].exists() else datetime.now(UTC)
+        _print_json(to_oscal(load_one_policy(paths[0]), changed))
+        return
 
     policies = [policy for path in paths for policy in load_policies(path)]
     if as_json:
@@ -228,6 +245,35 @@ def policy_check(
         return
     for p in policies:
         _say(f"{p.ref}  {len(p.controls)} controls  {p.shape}  sha256:{p.digest[:16]}…  {p.file_name}")
+
+
+@policy_app.command("diff")
+def policy_diff(
+    old: Annotated[Path, typer.Argument(help="A policy file, or a folder with one policy.")],
+    new: Annotated[Path, typer.Argument(help="The version to compare it with.")],
+    as_json: AsJson = False,
+) -> None:
+    """What changes from one version of a policy to another, in words."""
+    from venturalitica_agent.policy.diff import diff
+    from venturalitica_agent.policy.load import load_one_policy
+
+    before, after = load_one_policy(old), load_one_policy(new)
+    changes = diff(before, after)
+    if as_json:
+        rows = [{"kind": c.kind.value, "control": c.control, "words": c.words} for c in changes]
+        _print_json({"old": before.ref, "new": after.ref, "changes": rows})
+        return
+    _say(clean(f"{before.ref} -> {after.ref}: " + (f"{len(changes)} changes" if changes else "nothing changes")))
+    for change in changes:
+        _say(clean(str(change)))
+
+
+@policy_app.command("schema")
+def policy_schema() -> None:
+    """Print the JSON Schema of policy files, for editors."""
+    from venturalitica_agent.policy.json_schema import schema_text
+
+    sys.stdout.write(schema_text())
 
 
 @app.command()

@@ -84,6 +84,7 @@ class Control:
 
     Attributes:
         role: the group role it compares, or None for whole-data metrics.
+        crossed_with: further group roles; the groups are then the intersections of all their groups.
         target, prediction: roles (names of columns or bindings) of truth and prediction; normally "target"
             and "prediction"; an SDK policy may name others.
         min_group: rows under which a group is listed, not compared.
@@ -99,6 +100,7 @@ class Control:
     article: str = ""
     title: str = ""
     role: str | None = None
+    crossed_with: tuple[str, ...] = ()
     on: Split = Split.EVALUATION
     of: Outcome = Outcome.PREDICTIONS
     target: str = "target"
@@ -113,6 +115,16 @@ class Control:
     risk: str = ""
     skip: str = ""
     line: int = 0
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Every group role that it looks at."""
+        return (self.role, *self.crossed_with) if self.role is not None else ()
+
+    @property
+    def role_name(self) -> str:
+        """Its group roles in words: "gender", or "gender × age" for intersections."""
+        return " × ".join(self.roles)
 
 
 @dataclass(frozen=True, slots=True)

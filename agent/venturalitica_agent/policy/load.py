@@ -3,6 +3,7 @@ a policy that silently holds no controls is a gate that is silently open."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from venturalitica_agent.domain.policy import Policy
@@ -13,7 +14,7 @@ from venturalitica_agent.policy.schema import read_native
 from venturalitica_agent.strict_yaml import Fields, ListNode, MapNode, Mistake, Mistakes, parse, read_file
 
 _SUFFIXES = (".yaml", ".yml", ".json")
-_OTHERS = ("waivers",)  # stems of files that live beside policies and are read elsewhere
+_OTHERS = re.compile(r"waivers\.\w+|.*\.schema\.json")  # what lives beside policies and is read elsewhere
 
 
 def parse_policy(content: bytes, file_name: str, *, shown_as: str = "") -> Policy:
@@ -48,11 +49,26 @@ def load_policy(path: Path) -> Policy:
     return parse_policy(read_file(path), path.name, shown_as=str(path))
 
 
+def load_one_policy(folder_or_file: Path) -> Policy:
+    """The only policy of a folder, or of one file.
+
+    Raises:
+        ConfigError: as `load_policies`, and where the folder holds several.
+    """
+    policies = load_policies(folder_or_file)
+    if len(policies) > 1:
+        found = ", ".join(policy.file_name for policy in policies)
+        raise ConfigError(
+            f"holds {len(policies)} policies: {found}", subject=str(folder_or_file), remedy="name one of the files"
+        )
+    return policies[0]
+
+
 def load_policies(folder_or_file: Path) -> tuple[Policy, ...]:
     """Every policy of a folder and of its subfolders (one level), in the order of their paths; or of one file.
 
-    Files are `*.yaml`, `*.yml` and `*.json` except `waivers.*`; hidden files and folders (of editors, of mounted
-    volumes) are left alone.
+    Files are `*.yaml`, `*.yml` and `*.json` except `waivers.*` and `*.schema.json`; hidden files and folders (of
+    editors, of mounted volumes) are left alone.
 
     Raises:
         ConfigError: nothing there, no policy there, files that aren't policies (all of them are told), or one id twice.
@@ -86,7 +102,7 @@ def _policy_files(folder: Path) -> list[Path]:
     except OSError as error:
         remedy = "let this user read the folder"
         raise ConfigError(f"can't be listed: {error.strerror}", subject=str(folder), remedy=remedy) from error
-    return sorted(f for f in files if f.suffix.lower() in _SUFFIXES and f.stem.lower() not in _OTHERS)
+    return sorted(f for f in files if f.suffix.lower() in _SUFFIXES and not _OTHERS.fullmatch(f.name.lower()))
 
 
 def _visible(folder: Path) -> list[Path]:

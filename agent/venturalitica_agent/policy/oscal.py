@@ -6,14 +6,35 @@ can't hide a control; a control is its `props`, and each prop is known or refuse
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePath
 
 from venturalitica_agent.domain.policy import Control, Policy
-from venturalitica_agent.policy.props import read_props
-from venturalitica_agent.policy.rules import PolicyFile, control_id, policy_version, slug
-from venturalitica_agent.strict_yaml import Fields, ListNode, Mistakes, Node, Scalar, read_fields, shown, understand
+from venturalitica_agent.policy.props import AS_JSON, NAMESPACE, read_props
+from venturalitica_agent.policy.rules import (
+    PolicyFile,
+    control_id,
+    day,
+    line_of_text,
+    policy_id,
+    policy_version,
+    slug,
+)
+from venturalitica_agent.settings.selector import read_selector
+from venturalitica_agent.strict_yaml import (
+    Fields,
+    ListNode,
+    MapNode,
+    Mistakes,
+    Node,
+    Scalar,
+    read_fields,
+    shown,
+    understand,
+)
 
 OSCAL_ROOTS = ("component-definition", "catalog", "profile", "assessment-plan")
 
@@ -35,6 +56,21 @@ _KEYS = {
     "control-selection": "description props links include-all include-controls exclude-controls remarks",
     "included-control": "control-id title description statement-ids props remarks",
 }
+# OSCAL's, and what the SDK's templates add (a description).
+_METADATA = (
+    "title published last-modified version oscal-version revisions document-ids props links roles locations parties"
+    " responsible-parties actions remarks description"
+)
+_PROP_NAME = re.compile(r"\.props\[\d+\]\.name$")
+# Where the controls are that the readers below find.
+_READ = re.compile(
+    r"""(?: (?: component-definition\.(?:components|capabilities)\[\d+\] | assessment-plan )
+            \.control-implementations\[\d+\]\.implemented-requirements\[\d+\]
+          | assessment-plan\.reviewed-controls\.control-selections\[\d+\]\.include-controls\[\d+\]
+          | catalog(?:\.(?:groups|controls)\[\d+\])*\.controls\[\d+\]
+        )\.props\[\d+\]\.name""",
+    re.VERBOSE,
+)
 _PROP_KEYS = ("name", "value", "ns", "class", "uuid", "remarks", "group")
 _FLAT_INPUTS = ("input", "inputs")
 
@@ -55,11 +91,46 @@ def read_oscal(root: Fields, file: PolicyFile) -> Policy:
         return file.policy("", "", (), "", shape)
     _known(document, shape)
     controls = _unique(_CONTROLS[shape](document), root)
+    _refuse_hidden(document.place, root)
     metadata = document.map("metadata")
-    title = metadata.text("title") if metadata else ""
-    version = metadata.read("version", policy_version, "0") if metadata else "0"
+    if metadata is None:
+        return file.policy(_policy_id(root, document.text("uuid"), PurePath(file.name).stem), "0", controls, "", shape)
+    title, version = metadata.text("title"), metadata.read("version", policy_version, "0")
+    for key in _METADATA.split():
+        metadata.node(key)
+    metadata.close()
+    ours = _props(metadata, NAMESPACE)
+    if ours is not None and "policy_id" in ours:
+        return _as_exported(ours, version, controls, file, shape)
     names = (title, document.text("uuid"), PurePath(file.name).stem)
     return file.policy(_policy_id(root, *names), version, controls, _one_line(title), shape)
+
+
+def _as_exported(ours: Fields, version: str, controls: tuple[Control, ...], file: PolicyFile, shape: str) -> Policy:
+    """The policy of a document that `oscal_export` wrote: our props in its metadata say what OSCAL has no place for."""
+    title = ours.read("title", line_of_text, "")
+    policy = file.policy(ours.read("policy_id", policy_id, ""), version, controls, title, shape)
+    law = {"text": ours.read("law.text", line_of_text, ""), "consolidated": ours.read("law.consolidated", day, None)}
+    applies_to = ours.map("applies_to")
+    ours.close(noun="prop")
+    return replace(
+        policy,
+        law={key: str(value) for key, value in law.items() if value},
+        applies_to=read_selector(applies_to) if applies_to else None,
+    )
+
+
+def _refuse_hidden(node: Node, root: Fields) -> None:
+    """A metric where no control is (in a statement, a part, a component) would be a check that never happens."""
+    match node:
+        case Scalar(text="metric_key" | "metric") if _PROP_NAME.search(node.path) and not _READ.fullmatch(node.path):
+            root.note(node, "a metric that belongs to no control: move the prop to a control's own props")
+        case ListNode():
+            for item in node.items:
+                _refuse_hidden(item, root)
+        case MapNode():
+            for _, value in node.pairs:
+                _refuse_hidden(value, root)
 
 
 def read_flat(root: ListNode, file: PolicyFile, mistakes: Mistakes) -> Policy:
@@ -136,12 +207,13 @@ def _control(item: Fields, id_key: str) -> Control:
     if "props" not in item:
         item.note(item.place, f"the control {shown(item.text(id_key))} has no props: it names no metric")
     control = read_props(_props(item), item.place.line)
-    title = item.text("title") or item.text("description")
-    return replace(control, id=item.read(id_key, control_id, ""), title=_one_line(title))
+    name, title = item.read(id_key, control_id, ""), item.text("title") or item.text("description")
+    # A document of ours gives id and title in props: as tokens and descriptions of OSCAL they may have changed.
+    return control if control.id else replace(control, id=name, title=_one_line(title))
 
 
-def _props(item: Fields) -> Fields | None:
-    """The props of a control as fields: name -> value."""
+def _props(item: Fields, namespace: str | None = None) -> Fields | None:
+    """The props of a control as fields: name -> value; of one namespace, where one is given."""
     if "props" not in item:
         return None
     pairs: dict[str, tuple[Scalar, Node]] = {}
@@ -151,10 +223,34 @@ def _props(item: Fields) -> Fields | None:
             prop.node(key)
         prop.close()
         name, value = prop.node("name"), prop.node("value")
-        if not isinstance(name, Scalar) or value is None:
+        if not isinstance(name, Scalar) or value is None or namespace not in (None, prop.text("ns")):
             continue
-        _add(pairs, name, value, prop)
+        if prop.text("class") == AS_JSON and prop.text("ns") == NAMESPACE:
+            pairs[name.text] = (name, _unpacked(value, prop))
+        else:
+            _add(pairs, name, value, prop)
     return Fields(pairs.values(), item.node("props") or item.place, item.mistakes)
+
+
+def _unpacked(value: Node, prop: Fields) -> Node:
+    """The value of a prop that is JSON text, as nodes that stand where the prop stands."""
+
+    def placed(plain: object) -> Node:
+        match plain:
+            case dict():
+                pairs = tuple((replace(at, text=key, value=key), placed(item)) for key, item in plain.items())
+                return MapNode(pairs, at.line, at.column, at.path)
+            case list():
+                return ListNode(tuple(map(placed, plain)), at.line, at.column, at.path)
+            case _:
+                return replace(at, text=str(plain), value=str(plain))
+
+    at = value if isinstance(value, Scalar) else Scalar("", None, value.line, value.column, value.path)
+    try:
+        return placed(json.loads(at.text))
+    except (ValueError, RecursionError):
+        prop.note(at, f"the value must be JSON text, for the class of the prop says so: {shown(at.text)}")
+        return replace(at, text="json", value="json")
 
 
 def _flat_control(item: Fields) -> Control:
@@ -182,7 +278,9 @@ def _add(pairs: dict[str, tuple[Scalar, Node]], name: Scalar, value: Node, field
         fields.note(name, f"the prop {shown(spelling)} is given twice (first on line {pairs[spelling][0].line})")
         return
     if isinstance(value, Scalar):
-        value = replace(value, value=understand(value.text)[0])
+        meant = understand(value.text)[0]
+        unquoted_null = value.value is None  # `value: ~` holds nothing; `value: "~"` holds a name
+        value = replace(value, value=value.text if meant is None and not unquoted_null else meant)
     pairs[spelling] = (replace(name, text=spelling), value)
 
 

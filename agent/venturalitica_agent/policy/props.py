@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from enum import StrEnum
 
@@ -9,20 +10,32 @@ from venturalitica_agent.domain.metric import MetricSpec
 from venturalitica_agent.domain.policy import Control, Enforcement, Outcome, Requirement, Source, Split
 from venturalitica_agent.policy.rules import (
     DEFAULTS,
+    SourceKind,
     complaints,
+    control_id,
     decided,
+    line_of_text,
     metric,
     needs_predictions,
     operator,
     outcome,
     role_name,
 )
-from venturalitica_agent.strict_yaml import BadValue, Fields, Scalar, printable, shown
+from venturalitica_agent.strict_yaml import BadValue, Fields, Scalar, shown
 
-_INFORMAL = ("label", "sort-id")  # OSCAL's own props of a catalog control; they measure nothing
+NAMESPACE = "urn:venturalitica:policy"  # of the props that we write
+AS_JSON = "json"  # class of a prop of ours whose value is JSON text
+CROSSED = "input.dimension.{}"  # 2, 3, ...: the further roles of an intersection
+
+_INFORMAL = ("label", "sort-id", "note")  # OSCAL's own props of a catalog control, and the SDK's remark
 _FOR_OTHER_METRICS = ("input.score", "input.cluster", "quasi_identifiers", "sensitive_attribute")
 _PLACES = {"require": "threshold", "role": "input.dimension", "reference": "reference"}
-_line_of_text = printable(500)
+# Names that files of the SDK use for what is called otherwise.
+_MEANT = {
+    "input.protected_attribute": "input.dimension",
+    "input.protected_attributes": "input.dimension",
+    "input.group": "input.dimension",
+}
 
 
 class Phase(StrEnum):
@@ -54,21 +67,26 @@ def read_props(props: Fields | None, line: int) -> Control:
     if props is None:
         return replace(DEFAULTS, line=line)
     props.require("metric_key", "operator", "threshold")
-    spec = props.read("metric_key", _sdk_metric, None)
+    ours = "control_id" in props  # written by `oscal_export`: the words are ours, not the SDK's
+    spec = props.read("metric_key", metric if ours else _sdk_metric, None)
     op = props.read("operator", operator, None)
-    threshold = props.number("threshold", float("nan"), -1e15, 1e15)
+    threshold = props.number("threshold", float("nan"), -sys.float_info.max, sys.float_info.max)
+    roles = _roles(props)
     control = replace(
         DEFAULTS,
+        id=props.read("control_id", control_id, ""),
+        title=props.read("title", line_of_text, ""),
         metric=spec.name if spec else "",
-        article=props.read("article", _line_of_text, ""),
-        risk=props.read("risk_id", _line_of_text, ""),
-        role=props.read("input.dimension", role_name, None),
+        article=props.read("article", line_of_text, ""),
+        risk=props.read("risk_id", line_of_text, ""),
+        role=next(iter(roles), None),
+        crossed_with=roles[1:],
         on=props.choice("data", Split, DEFAULTS.on),
         of=_outcome(props, spec),
         target=props.read("input.target", role_name, DEFAULTS.target),
         prediction=props.read("input.prediction", role_name, DEFAULTS.prediction),
         enforcement=props.choice("enforcement_mode", EnforcementMode, EnforcementMode.BLOCK).enforcement,
-        source=Source("house", props.read("threshold_justification", _line_of_text, "")),
+        source=_source(props),
         skip=props.choice("lifecycle_phase", Phase, Phase.TRAINING).skip,
         line=line,
     )
@@ -85,8 +103,29 @@ def read_props(props: Fields | None, line: int) -> Control:
     for part, wrong in complaints(control, spec) if spec else ():
         if readable or part != "require":
             props.complain(_PLACES[part], wrong)
+    for name, meant in _MEANT.items():
+        place = props.node(name)
+        if place:
+            props.note(place, f"the prop {shown(name)} is not read: name the group role in {shown(meant)}", meant)
     props.close(noun="prop")
     return control
+
+
+def _roles(props: Fields) -> tuple[str, ...]:
+    """The group role and, for intersections, those it is crossed with."""
+    names = ["input.dimension"]
+    while names[-1] in props:
+        names.append(CROSSED.format(len(names) + 1))
+    found = [props.read(name, role_name, "") for name in names[:-1]]
+    roles = tuple(role for role in found if role)
+    if len(set(roles)) < len(roles):
+        props.complain(names[-2], f"the role {shown(roles[-1])} is named twice")
+    return roles
+
+
+def _source(props: Fields) -> Source:
+    kind = props.choice("source_kind", SourceKind, SourceKind.HOUSE)
+    return Source(kind.value, props.read("threshold_justification", line_of_text, ""))
 
 
 def _sdk_metric(scalar: Scalar) -> MetricSpec:
@@ -100,12 +139,14 @@ def _sdk_metric(scalar: Scalar) -> MetricSpec:
 
 
 def _outcome(props: Fields, spec: MetricSpec | None) -> Outcome:
-    """A control that names no prediction looks at the labels, as in the SDK."""
-    named = "input.prediction" in props
-    wanted = Outcome.PREDICTIONS if named else Outcome.LABELS
+    """What the prop `of` says; without it, a control that names no prediction looks at the labels, as in the SDK."""
+    named, told = "input.prediction" in props, "of" in props
+    wanted = props.choice("of", Outcome, Outcome.PREDICTIONS if named else Outcome.LABELS)
     if spec is None:
         return wanted
-    if named and not needs_predictions(spec) and outcome(spec, wanted) is not wanted:
+    if told and outcome(spec, wanted) is not wanted:
+        props.complain("of", f"{spec.name} can't look at {wanted}: remove 'of'")
+    elif named and not told and not needs_predictions(spec) and outcome(spec, wanted) is not wanted:
         props.complain(
             "input.prediction", f"{spec.name} looks at neither labels nor predictions: remove 'input.prediction'"
         )

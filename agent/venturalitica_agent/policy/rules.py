@@ -6,6 +6,8 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import date
+from enum import StrEnum
 
 from venturalitica_agent.domain.metric import ALIASES, METRICS, MetricSpec, Need
 from venturalitica_agent.domain.policy import Control, DecideOn, Op, Outcome, Policy, Requirement
@@ -14,14 +16,34 @@ from venturalitica_agent.strict_yaml import BadValue, Fields, Scalar, nearest, o
 SEVERITIES = ("low", "medium", "high", "critical")
 DEFAULTS = Control("", "", Requirement(Op.GE, 0.0))
 
-_OPS = {
+OPERATORS = {
     "<": Op.LT, "lt": Op.LT, "<=": Op.LE, "le": Op.LE, "lte": Op.LE, ">": Op.GT, "gt": Op.GT, ">=": Op.GE,
     "ge": Op.GE, "gte": Op.GE, "==": Op.EQ, "eq": Op.EQ, "!=": Op.NE, "ne": Op.NE,
 }  # fmt: skip
-_POLICY_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
-_control_text = printable(120)
-role_name = printable(200)
+POLICY_ID = r"[a-z0-9][a-z0-9._-]{0,63}"
+VERSION = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
+DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+LONGEST_ID, LONGEST_ROLE, LONGEST_LINE = 120, 200, 500  # characters
+MIN_GROUP = (1, 10**9)
+LEVEL = (0.5, 0.9999)
+
+role_name = printable(LONGEST_ROLE)
+line_of_text = printable(LONGEST_LINE)
+_control_text = printable(LONGEST_ID)
+# What word processors and spoken language make of an operator.
+_MEANT_OPS = {
+    "≥": ">=", "≤": "<=", "≠": "!=", "=>": ">=", "=<": "<=", "=": "==", "<>": "!=", "> =": ">=", "< =": "<=",
+    "at least": ">=", "at most": "<=", "min": ">=", "max": "<=", "above": ">", "over": ">", "below": "<", "under": "<",
+}  # fmt: skip
+
+
+class SourceKind(StrEnum):
+    """Where a threshold comes from. `house` is a default that the policy's owner must confirm."""
+
+    LAW = "law"
+    GUIDANCE = "guidance"
+    CONVENTION = "convention"
+    HOUSE = "house"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +74,10 @@ def metric(scalar: Scalar) -> MetricSpec:
 def operator(scalar: Scalar) -> Op:
     """An operator in any of the spellings `< lt <= le lte > gt >= ge gte == eq != ne`."""
     text = scalar.text.strip().lower()
-    op = _OPS.get(text)
+    op = OPERATORS.get(text)
     if op is None:
-        near = text[::-1] if text[::-1] in _OPS else nearest(text, _OPS)
-        raise BadValue(f"must be one of {' '.join(_OPS)}, not {shown(scalar.text)}", near)
+        near = _MEANT_OPS.get(text) or nearest(text, OPERATORS)
+        raise BadValue(f"must be one of {' '.join(OPERATORS)}, not {shown(scalar.text)}", near)
     return op
 
 
@@ -64,12 +86,29 @@ def requirement(scalar: Scalar) -> Requirement:
     found = re.fullmatch(r"\s*([<>=!]{1,2}|[A-Za-z]{2,3})\s*([-+.0-9eE]{1,40})\s*", scalar.text)
     number = understand(found[2])[0] if found else None
     if found is None or isinstance(number, bool) or not isinstance(number, int | float):
-        raise BadValue(f'must be an operator and a number, such as ">= 0.80", not {shown(scalar.text)}')
+        what = f'must be an operator and a number, such as ">= 0.80", not {shown(scalar.text)}'
+        raise BadValue(what, _meant_requirement(scalar.text))
+    if found[1].lower() not in OPERATORS:
+        what = f"must start with one of {' '.join(OPERATORS)}, not {shown(found[1])}"
+        raise BadValue(what, _meant_requirement(scalar.text))
     return Requirement(operator(Scalar(found[1], found[1])), float(number))
 
 
+def _meant_requirement(text: str) -> str:
+    """What `≥ 0,8`, `at least 80 %` and the like probably mean; empty when nothing is clear."""
+    found = re.fullmatch(r"([^\d.,+-]{0,20})([+-]?[\d.,]{1,20})\s*(%?)", " ".join(text.lower().split()))
+    if found is None:
+        return ""
+    word = found[1].strip()
+    op = word if word in OPERATORS else _MEANT_OPS.get(word) or nearest(word, OPERATORS)
+    number = understand(found[2].replace(",", "."))[0]
+    if not op or isinstance(number, bool) or not isinstance(number, int | float):
+        return ""
+    return f"{op} {number / 100 if found[3] else number:g}"
+
+
 def policy_id(scalar: Scalar) -> str:
-    if not _POLICY_ID.fullmatch(scalar.text):
+    if not re.fullmatch(POLICY_ID, scalar.text):
         raise BadValue(
             f"must be 1 to 64 of a-z 0-9 . _ - and start with a letter or digit, not {shown(scalar.text)}",
             slug(scalar.text),
@@ -78,7 +117,7 @@ def policy_id(scalar: Scalar) -> str:
 
 
 def policy_version(scalar: Scalar) -> str:
-    if not _VERSION.fullmatch(scalar.text):
+    if not re.fullmatch(VERSION, scalar.text):
         raise BadValue(f"must be 1 to 64 of letters, digits and . _ + -, not {shown(scalar.text)}")
     return scalar.text
 
@@ -91,6 +130,18 @@ def control_id(scalar: Scalar) -> str:
     return text
 
 
+def day(scalar: Scalar) -> date:
+    """A day of the calendar, written as 2026-07-27."""
+    try:
+        # fromisoformat alone would take 20260727 and 2026-W30-1 as well.
+        found = date.fromisoformat(scalar.text) if re.fullmatch(DAY, scalar.text) else None
+    except ValueError:
+        found = None
+    if found is None:
+        raise BadValue(f"must be a date of the calendar such as 2026-07-27, not {shown(scalar.text)}")
+    return found
+
+
 def slug(text: str) -> str:
     """A policy id made from a title or file name; empty when nothing of it is usable."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()[:200]).strip("-")[:64].strip("-")
@@ -101,15 +152,15 @@ def decided(fields: Fields, control: Control) -> Control:
     return replace(
         control,
         severity=fields.read("severity", one_of(SEVERITIES), control.severity),
-        min_group=fields.whole("min_group", control.min_group, 1, 10**9),
-        level=fields.number("level", control.level, 0.5, 0.9999),
+        min_group=fields.whole("min_group", control.min_group, *MIN_GROUP),
+        level=fields.number("level", control.level, *LEVEL),
         decide_on=fields.choice("decide_on", DecideOn, control.decide_on),
         reference=fields.read("reference", role_name, control.reference),
     )
 
 
 def needs_predictions(spec: MetricSpec) -> bool:
-    return Need.PREDICTIONS in spec.needs or Need.SCORES in spec.needs
+    return spec.of_model
 
 
 def outcome(spec: MetricSpec, wanted: Outcome) -> Outcome:
@@ -137,7 +188,8 @@ def _wrong_requirement(control: Control, spec: MetricSpec) -> str:
     # The lowest rate over the highest one can't exceed 1; only against a fixed reference group can it.
     high = 1.0 if spec.name == "disparate_impact" and control.reference is None else spec.high
     if not spec.low <= threshold <= high:
-        return f"{spec.name} ranges from {spec.low:g} to {high:g}: a threshold of {threshold:g} is outside"
+        hint = f" ({threshold:g} % is written {threshold / 100:g})" if high == 1 < threshold <= 100 else ""
+        return f"{spec.name} ranges from {spec.low:g} to {high:g}: a threshold of {threshold:g} is outside{hint}"
     rising = op in (Op.GT, Op.GE)
     if op not in (Op.EQ, Op.NE) and rising != (spec.better == "higher"):
         right = ">=" if spec.better == "higher" else "<="

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from enum import StrEnum
 
 from venturalitica_agent.domain.policy import Control, Enforcement, Outcome, Policy, Source, Split
 from venturalitica_agent.policy.oscal import OSCAL_ROOTS
 from venturalitica_agent.policy.rules import (
     DEFAULTS,
     PolicyFile,
+    SourceKind,
     complaints,
     control_id,
+    day,
     decided,
+    line_of_text,
     metric,
     needs_predictions,
     outcome,
@@ -23,18 +24,7 @@ from venturalitica_agent.policy.rules import (
     role_name,
 )
 from venturalitica_agent.settings.selector import read_selector
-from venturalitica_agent.strict_yaml import BadValue, Fields, Scalar, printable, shown
-
-_line_of_text = printable(500)
-
-
-class SourceKind(StrEnum):
-    """Where a threshold comes from. `house` is a default that the policy's owner must confirm."""
-
-    LAW = "law"
-    GUIDANCE = "guidance"
-    CONVENTION = "convention"
-    HOUSE = "house"
+from venturalitica_agent.strict_yaml import Fields, shown
 
 
 def read_native(root: Fields, file: PolicyFile) -> Policy:
@@ -47,12 +37,13 @@ def read_native(root: Fields, file: PolicyFile) -> Policy:
             root.read("policy", policy_id, ""),
             root.read("version", policy_version, ""),
             controls,
-            root.read("title", _line_of_text, ""),
+            root.read("title", line_of_text, ""),
             "native",
         ),
         law=_law(root),
         applies_to=read_selector(applies_to) if applies_to else None,
     )
+    root.node("$schema")  # for editors
     root.close(also=OSCAL_ROOTS)
     return policy
 
@@ -79,15 +70,19 @@ def _control(fields: Fields) -> Control:
     on = fields.choice("on", Split, DEFAULTS.on)
     usual = Outcome.PREDICTIONS if on is Split.EVALUATION else Outcome.LABELS
     asked = fields.choice("of", Outcome, usual)
+    roles = fields.list_of("role", role_name)
+    if len(set(roles)) < len(roles):
+        fields.complain("role", "'role' names the same role twice")
     control = replace(
         DEFAULTS,
         id=fields.read("id", control_id, ""),
         metric=spec.name if spec else "",
         require=fields.read("require", requirement, DEFAULTS.require),
-        article=fields.read("article", _line_of_text, ""),
-        title=fields.read("title", _line_of_text, ""),
-        risk=fields.read("risk", _line_of_text, ""),
-        role=fields.read("role", role_name, None),
+        article=fields.read("article", line_of_text, ""),
+        title=fields.read("title", line_of_text, ""),
+        risk=fields.read("risk", line_of_text, ""),
+        role=next(iter(roles), None),
+        crossed_with=roles[1:],
         on=on,
         of=outcome(spec, asked) if spec else asked,
         target=fields.read("target", role_name, DEFAULTS.target),
@@ -112,7 +107,7 @@ def _source(control: Fields) -> Source:
     if fields is None:
         return Source()
     fields.require("kind")
-    source = Source(fields.choice("kind", SourceKind, SourceKind.HOUSE).value, fields.read("ref", _line_of_text, ""))
+    source = Source(fields.choice("kind", SourceKind, SourceKind.HOUSE).value, fields.read("ref", line_of_text, ""))
     fields.close()
     return source
 
@@ -121,12 +116,6 @@ def _law(root: Fields) -> dict[str, str]:
     fields = root.map("law")
     if fields is None:
         return {}
-    law = {"text": fields.read("text", _line_of_text, ""), "consolidated": fields.read("consolidated", _date, "")}
+    law = {"text": fields.read("text", line_of_text, ""), "consolidated": fields.read("consolidated", day, None)}
     fields.close()
-    return {key: value for key, value in law.items() if value}
-
-
-def _date(scalar: Scalar) -> str:
-    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", scalar.text):
-        raise BadValue(f"must be a date such as 2026-07-27, not {shown(scalar.text)}")
-    return scalar.text
+    return {key: str(value) for key, value in law.items() if value}

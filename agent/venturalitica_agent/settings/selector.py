@@ -6,14 +6,14 @@ from venturalitica_agent.domain.policy import Selector
 from venturalitica_agent.domain.run import RunStatus
 from venturalitica_agent.strict_yaml import Fields, Scalar, one_of, printable, shown
 
-_ENDED = [status.value for status in RunStatus if status.ended]
+ENDED_STATUSES = [status.value for status in RunStatus if status.ended]
 
 
 def read_selector(fields: Fields) -> Selector:
     """`{experiment: glob, tags: {key: value}, status: [FINISHED, ...]}`; mistakes are noted in `fields`."""
     everything = Selector()
     experiment = fields.read("experiment", printable(500), everything.experiment)
-    status = fields.list_of("status", one_of(_ENDED)) or everything.status
+    status = fields.list_of("status", one_of(ENDED_STATUSES)) or everything.status
     tags: dict[str, str] = {}
     wanted = fields.map("tags")
     for key, value in wanted.pairs() if wanted else ():

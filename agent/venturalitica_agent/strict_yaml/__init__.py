@@ -9,6 +9,7 @@ from venturalitica_agent.strict_yaml.fields import BadValue, Fields, as_text, on
 from venturalitica_agent.strict_yaml.mistakes import InvalidDocument, Mistake, Mistakes, nearest, redacted, shown
 from venturalitica_agent.strict_yaml.parse import (
     MAX_BYTES,
+    NUMBER,
     ListNode,
     MapNode,
     Node,
@@ -22,6 +23,7 @@ from venturalitica_agent.strict_yaml.parse import (
 
 __all__ = [
     "MAX_BYTES",
+    "NUMBER",
     "BadValue",
     "Fields",
     "InvalidDocument",

@@ -166,8 +166,10 @@ def printable(longest: int) -> Callable[[Scalar], str]:
 
     def convert(scalar: Scalar) -> str:
         text = as_text(scalar)
-        if not text.isprintable():
-            raise BadValue("holds control characters")
+        odd = next((character for character in text if not character.isprintable()), "")
+        if odd:
+            kind = "a space that only looks like one" if odd.isspace() and odd > "\x7f" else "control characters"
+            raise BadValue(f"holds {kind} (U+{ord(odd):04X})")
         if len(text) > longest:
             raise BadValue(f"is longer than {longest} characters")
         return text

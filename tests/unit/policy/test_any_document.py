@@ -17,9 +17,27 @@ KEYS = [
     "status", "experiment", "kind", "catalog", "component-definition", "assessment-plan", "profile", "components",
     "control-implementations", "implemented-requirements", "control-id", "props", "name", "value", "groups", "metadata",
     "uuid", "metric_key", "threshold", "operator", "input", "reviewed-controls", "control-selections",
-    "include-controls", "capabilities", "min_group", "level", "x",
+    "include-controls", "capabilities", "min_group", "level", "statements", "ns",
+    "class", "policy_id", "x",
 ]  # fmt: skip
-WORDS = ["accuracy", "disparate_impact", ">= 0.8", "gt", "p", "1.0", "metric_key", "threshold", "operator", "0.5", ""]
+WORDS = [
+    "urn:venturalitica:policy",
+    "json",
+    "policy_id",
+    "applies_to",
+    '{"tags":{"a":[1]}}',
+    "accuracy",
+    "disparate_impact",
+    ">= 0.8",
+    "gt",
+    "p",
+    "1.0",
+    "metric_key",
+    "threshold",
+    "operator",
+    "0.5",
+    "",
+]
 scalars = st.sampled_from(WORDS) | st.none() | st.booleans() | st.integers(-3, 40) | st.floats(0, 1)
 documents = st.recursive(
     scalars,

@@ -9,7 +9,7 @@ import pytest
 from venturalitica_agent.domain.metric import METRICS
 from venturalitica_agent.domain.policy import DecideOn, Op, Outcome
 from venturalitica_agent.errors import ConfigError
-from venturalitica_agent.policy import load_policies, load_policy
+from venturalitica_agent.policy import load_one_policy, load_policies, load_policy
 
 SHIPPED = Path(__file__).parents[3] / "policies"
 
@@ -44,6 +44,14 @@ def test_a_folder_and_one_level_below_are_read(tmp_path: Path) -> None:
 def test_one_file_is_a_collection_of_one(tmp_path: Path) -> None:
     (tmp_path / "model_policy.yaml").write_text(policy_text("one"))
     assert [policy.id for policy in load_policies(tmp_path / "model_policy.yaml")] == ["one"]
+
+
+def test_where_one_policy_is_meant_several_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(policy_text("one"))
+    assert load_one_policy(tmp_path).id == load_one_policy(tmp_path / "a.yaml").id == "one"
+    (tmp_path / "b.yaml").write_text(policy_text("two"))
+    with pytest.raises(ConfigError, match=r"2 policies: a\.yaml, b\.yaml"):
+        load_one_policy(tmp_path)
 
 
 def test_a_missing_file_is_an_error_not_an_empty_policy(tmp_path: Path) -> None:

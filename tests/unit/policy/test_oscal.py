@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -96,6 +98,53 @@ def test_every_shape_gives_the_same_controls(shape: str, dump: Any) -> None:
     assert [seen(control) for control in policy.controls] == EXPECTED
     assert policy.id == "loan-policy"
     assert policy.version == ("0" if shape == "flat list" else "1.2")
+
+
+NATIVE = """
+policy: loan-policy
+version: 1.2
+title: Loan Policy
+controls:
+- {id: a, title: What it checks., metric: class_imbalance, of: labels, target: class, require: "> 0.2"}
+- {id: b, title: What it checks., metric: disparate_impact, of: labels, target: class, role: Attribute9,
+   require: "> 0.8", severity: high}
+"""
+
+
+@pytest.mark.parametrize("shape", shapes({}, {}))
+def test_every_shape_is_the_policy_that_our_own_shape_would_be(shape: str) -> None:
+    """In all that a policy says; a flat list has no place for title and version."""
+
+    def said(policy: Policy) -> Policy:
+        controls = tuple(replace(control, line=0) for control in policy.controls)
+        return replace(policy, content=b"", digest="", shape="", controls=controls)
+
+    native = said(parse_policy(NATIVE.encode(), "loan-policy.yaml"))
+    found = said(parse_policy(json.dumps(shapes(IMBALANCE, IMPACT)[shape]).encode(), "loan-policy.yaml"))
+    assert found == (replace(native, version="0", title="") if shape == "flat list" else native)
+
+
+@pytest.mark.parametrize("shape", shapes({}, {}))
+def test_no_shape_yields_a_policy_without_controls(shape: str) -> None:
+    """Whatever container is emptied, all of it is an error and nothing an empty policy."""
+    whole = shapes(IMBALANCE, IMPACT)[shape]
+    emptied = list(without_one_list(whole))
+    assert emptied
+    for document in emptied:
+        with pytest.raises(InvalidDocument):
+            parse_policy(json.dumps(document).encode(), "p.yaml")
+
+
+def without_one_list(node: Any) -> Iterator[Any]:
+    """The document once for each of its lists, with that list empty."""
+    if isinstance(node, list):
+        yield []
+    items = enumerate(node) if isinstance(node, list) else node.items() if isinstance(node, dict) else ()
+    for key, value in items:
+        for changed in without_one_list(value):
+            copied = node.copy()
+            copied[key] = changed
+            yield copied
 
 
 def load(**values: Any) -> Policy:
@@ -192,6 +241,15 @@ def test_phases_of_training_are_evaluated(phase: str | None) -> None:
         ({"severity": "severe"}, "value", "must be low", ""),
         ({"min_group": "few"}, "value", "whole number", ""),
         ({"decide_on": "points"}, "value", "interval or point", "point"),
+        ({"input__protected_attributes": "sex"}, "value", "name the group role in 'input.dimension'",
+         "input.dimension"),
+        ({"of": "labels"}, "value", "accuracy can't look at labels", ""),
+        ({"source_kind": "lwa"}, "value", "must be law", "law"),
+        ({"metric_key": "disparate_impact", "input__dimension": "g", "input__dimension__2": "g"}, "value",
+         "is named twice", ""),
+        ({"metric_key": "disparate_impact", "input__dimension": "g", "input__dimension__3": "h"}, "name",
+         "unknown prop", "input.dimension.2"),
+        ({"threshold": ""}, "value", "must be a number", ""),
     ],
 )  # fmt: skip
 def test_bad_props_are_refused_with_their_line(values: Props, path: str, what: str, near: str) -> None:
@@ -226,6 +284,15 @@ BAD_SHAPES: list[tuple[str, int, int, str, str]] = [
     ("- accuracy\n", 1, 3, "must be a map", ""),
     ("catalog: {}\nprofile: {}\n", 1, 1, "two documents in one file", ""),
     ("catalog: {}\ncontrols: []\n", 2, 1, "unknown key 'controls'", ""),
+    ("catalog:\n  metadata: {titel: t}\n  controls: []\n", 2, 14, "unknown key 'titel'", "title"),
+    ("catalog:\n  metadata: {title: t, verison: 2}\n  controls: []\n", 2, 24, "unknown key 'verison'", "version"),
+    ("catalog:\n  controls:\n  - {id: a, props: [{name: threshold, value: ~}]}\n", 3, 46, "'threshold' is empty", ""),
+    ("catalog:\n  controls:\n  - {id: a, parts: [{props: [{name: metric_key, value: f1}]}]}\n", 3, 37,
+     "belongs to no control", ""),
+    ("assessment-plan:\n  local-definitions: {controls: [{props: [{name: metric_key, value: f1}]}]}\n", 2, 50,
+     "belongs to no control", ""),
+    ("component-definition:\n  components:\n  - {props: [{name: metric, value: f1}]}\n", 3, 21,
+     "belongs to no control", ""),
     ("catalog:\n  metadata: {title: t, version: 1 beta}\n  controls: []\n", 2, 33, "must be 1 to 64", ""),
 ]  # fmt: skip
 
@@ -238,6 +305,20 @@ def test_bad_documents_are_refused_with_line_and_column(
         parse_policy(text.encode(), "p.yaml")
     there = [m for m in caught.value.mistakes if (m.line, m.column) == (line, column)]
     assert [m.nearest for m in there if what in m.message] == [near], str(caught.value)
+
+
+def test_a_statement_that_hides_a_metric_beside_a_control_is_told() -> None:
+    """The control itself is fine: without the complaint, one of two checks would never happen."""
+    control = requirement("a", IMBALANCE) | {"statements": [{"statement-id": "s", "props": props(IMPACT)}]}
+    document = {"component-definition": {"components": [{"control-implementations": implementation(control)}]}}
+    with pytest.raises(InvalidDocument) as caught:
+        parse_policy(json.dumps(document).encode(), "p.json")
+    assert ["belongs to no control" in mistake.message for mistake in caught.value.mistakes] == [True]
+
+
+def test_remarks_of_the_sdk_templates_and_names_that_look_like_nothing_are_kept_apart() -> None:
+    control = load(metric_key="disparate_impact", input__dimension="null", note="Rate ratio").controls[0]
+    assert control.role == "null"
 
 
 def test_a_plan_may_repeat_the_ids_of_its_controls_for_review() -> None:
