@@ -47,13 +47,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ModelSubject:
-    """A model in our cache, described by our own reading of `MLmodel`.
+    """A model in our cache, described by our own reading of `MLmodel`, or by what its only model file is.
 
     Attributes:
         path: folder in the cache that holds exactly `files`.
-        flavor: "sklearn", "xgboost" or "lightgbm".
+        flavor: who loads it: "sklearn" (for every pickled object), "xgboost", "lightgbm" or "onnx".
         file: the model file to load, relative to `path`.
-        format: "pickle", "cloudpickle", "joblib", "skops" or the flavor's native format.
+        format: "pickle", "cloudpickle", "joblib" (also plain pickles, packed or not), "skops", "onnx" or a booster's
+            native format ("ubj", "json", "xgb", "lgb").
         inputs: column names of the signature, in order; empty when there is none.
         environment: package versions that the model says it was trained with.
         digest: SHA-256 over the sorted (name, sha256) list, see `files_digest`.
@@ -77,7 +78,7 @@ class DataSubject:
 
     Attributes:
         path: the file in the cache.
-        format: "csv", "parquet" or "json-split".
+        format: "csv", "parquet", "json-split" (mlflow.log_table) or "wandb-table".
         origin: where it came from, in words: "artifact data/test.csv of the run".
         tracker_digest: the tracker's digest of the same dataset, empty when it logged none.
         check: our recomputation of that digest.

@@ -5,9 +5,8 @@ among the artifacts, logged tables that hold predictions. Evaluation never falls
 from __future__ import annotations
 
 import fnmatch
-import json
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -16,8 +15,18 @@ from venturalitica_agent.domain.policy import Split
 from venturalitica_agent.domain.run import LoggedDataset, Run
 from venturalitica_agent.domain.subject import DataRef
 from venturalitica_agent.errors import PermanentError, RunChanged, RunGone, UntrustedInput
+from venturalitica_agent.fetch.advice import advice_for, say_where
 from venturalitica_agent.fetch.problems import Unfit, listed
-from venturalitica_agent.fetch.sources import Source, from_artifact, from_dataset, from_file, same_name
+from venturalitica_agent.fetch.references import Reference, inside, pick
+from venturalitica_agent.fetch.sources import (
+    Source,
+    artifact_path,
+    from_artifact,
+    from_dataset,
+    from_file,
+    same_name,
+    source_uri,
+)
 from venturalitica_agent.stores.base import RemoteFile, Store
 from venturalitica_agent.strict_yaml import shown
 
@@ -59,6 +68,7 @@ class Finder:
         self._run = run
         self._roots = roots
         self._columns_of = columns_of
+        self._advice = advice_for(run)
 
     def declared(self, split: Split, ref: DataRef) -> Found:
         """What agent.yaml names. Raises Unfit or UntrustedInput when it can't be had; there is no second choice."""
@@ -69,9 +79,11 @@ class Finder:
                 return self._named_dataset(ref.value)
             case "file":
                 return Found(from_file(Path(ref.value)), self._claims(split))
+            case "wandb":
+                return self._referenced(split, Reference.of(ref.value))
         raise Unfit(
-            f"agent.yaml takes the {split} data from {shown(ref.kind)}, which this store does not have",
-            remedy="use {artifact: …}, {dataset: …} or {file: …}",
+            f"agent.yaml takes the {split} data from {shown(ref.kind)}, which is no place that we know",
+            remedy="use {artifact: …}, {dataset: …}, {file: …} or {wandb: …}",
             code="unsupported",
         )
 
@@ -99,13 +111,13 @@ class Finder:
                 origins = listed([f.source.origin for f in by_place.values()])
                 raise Unfit(
                     f"several tables could be the {split} data: {origins}",
-                    remedy=_remedy(split, "one of them"),
+                    remedy=say_where(self._advice, split, "{artifact: <one of them>}"),
                     code="ambiguous",
                 )
         because = f" ({'; '.join(str(e) for e in unusable[:_TOLD])})" if unusable else ""
         raise Unfit(
             f"the run logged no {split} data that can be read{because}",
-            remedy=_remedy(split),
+            remedy=say_where(self._advice, split),
             code="refused" if any(isinstance(e, UntrustedInput) for e in unusable) else "missing",
         )
 
@@ -141,7 +153,7 @@ class Finder:
             there = listed([f"{d.name} ({d.context or 'no context'})" for d in datasets]) or "none"
             raise Unfit(
                 f"the run logged no dataset with the name or context {shown(value)}; it logged {there}",
-                remedy="log it with mlflow.log_input(dataset, context=…), or correct agent.yaml",
+                remedy=f"{self._advice.log_dataset}, or correct agent.yaml",
                 code="missing",
             )
         by_place = {}
@@ -176,7 +188,7 @@ class Finder:
         there = listed([f.path for f in self._files]) or "none"
         raise Unfit(
             f"no artifact of the run matches {shown(pattern)}; its artifacts are {there}",
-            remedy="log the file with mlflow.log_artifact, or correct the pattern in agent.yaml",
+            remedy=f"{self._advice.log_file}, or correct the pattern in agent.yaml",
             code="missing",
         )
 
@@ -191,14 +203,30 @@ class Finder:
         return found
 
     def _from_artifact(self, split: Split, file: RemoteFile) -> Found:
+        source = from_artifact(self._store, self._run, file)
+        exact = self._about(file)
+        if exact:
+            return Found(source, exact, same=True)
         claims = self._claims(split)
         named = tuple(d for d in claims if same_name(d, file.path))
-        return Found(from_artifact(self._store, self._run, file), named or claims, same=bool(named))
+        return Found(source, named or claims, same=bool(named))
+
+    def _about(self, file: RemoteFile) -> tuple[LoggedDataset, ...]:
+        """The logged datasets whose source is this very file."""
+        return tuple(d for d in self._run.datasets if artifact_path(self._run, source_uri(d)) == file.path)
+
+    # -- artifacts of W&B, whoever logged them --------------------------------------------------------------
+    def _referenced(self, split: Split, reference: Reference) -> Found:
+        file = pick(reference, self._store.resolve(reference.artifact), split)
+        artifact, path = inside(file.path)
+        named = "" if artifact == reference.artifact else f" ({reference.artifact})"
+        origin = f"W&B artifact {artifact}{named}, file {path}"
+        claims = self._about(file)
+        return Found(from_artifact(self._store, self._run, file, origin), claims, same=bool(claims))
 
     # -- logged tables --------------------------------------------------------------------------------------
     def _logged_tables(self, predictions: Collection[str]) -> list[Found]:
-        logged = set(_logged_table_paths(self._run.tags.get("mlflow.loggedArtifacts", "")))
-        files = [f for f in self._files if f.path in logged and f.path.endswith(".json")][:_MAX_TABLES]
+        files = [f for f in self._files if f.path in self._run.tables and f.path.endswith(".json")][:_MAX_TABLES]
         sources = [from_artifact(self._store, self._run, f) for f in files]
         return [Found(s) for s in sources if not self._columns(s).isdisjoint(predictions)]
 
@@ -207,16 +235,6 @@ class Finder:
             return set(self._columns_of(source))
         except Unfit:
             return set()  # not a table of single values, so not one that holds predictions
-
-
-def _logged_table_paths(tag: str) -> Iterable[str]:
-    try:
-        entries = json.loads(tag) if tag else []
-    except (ValueError, RecursionError):
-        return
-    for entry in entries if isinstance(entries, list) else []:
-        if isinstance(entry, dict) and entry.get("type") == "table" and isinstance(entry.get("path"), str):
-            yield entry["path"]
 
 
 def _glob(pattern: str) -> re.Pattern[str]:
@@ -235,11 +253,3 @@ def _glob(pattern: str) -> re.Pattern[str]:
             case _:
                 parts.append(re.escape(piece))
     return re.compile("".join(parts), re.DOTALL)
-
-
-def _remedy(split: Split, name: str = "data/test.csv") -> str:
-    name = "data/train.csv" if split is Split.TRAINING and name == "data/test.csv" else name
-    return (
-        f"say in agent.yaml where the {split} data is:\n  data:\n    {split}: {{artifact: {name}}}"
-        "   # or {dataset: <name or context>} or {file: <path>}"
-    )

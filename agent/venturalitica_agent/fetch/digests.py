@@ -1,18 +1,23 @@
-"""MLflow's own digest of a dataset, computed again, to say whether a file is the data that the run declared.
+"""The tracker's own digest of a dataset, computed again, to say whether a file is the data that the run declared.
 
-The digest is weak (8 hex of MD5 over at most 10,000 rows, text and numbers only) and it covers the row index and the
-exact types, which CSV doesn't keep. So equal digests say "match"; unequal digests say "mismatch" only where nothing
-but other content can explain them, and "uncheckable", with the reason, everywhere else.
+W&B's is a hash of the file's bytes, so it decides. MLflow's is weak (8 hex of MD5 over at most 10,000 rows, text and
+numbers only), and it covers the row index and the exact types, which CSV doesn't keep. So equal digests say "match";
+unequal digests say "mismatch" only where nothing but other content can explain them, and "uncheckable", with the
+reason, everywhere else.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import importlib.util
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import md5
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from venturalitica_agent.domain.run import LoggedDataset
 from venturalitica_agent.domain.subject import DigestCheck
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 
 _ROWS = 10_000
 _DIGEST = re.compile(r"[0-9a-f]{8}")
+_CHUNK = 1 << 20
 _CSV_LOSES = (
     "the digests differ, but CSV keeps neither a shuffled row index nor dates, float32 or zero-padded text, so this "
     "proves nothing; log the data as parquet to make it provable"
@@ -125,6 +131,35 @@ def compare(
     if changed:
         return DigestCheck.MISMATCH, f"the file was written after the run ended and is not the dataset {name}"
     return DigestCheck.UNCHECKABLE, _CSV_LOSES
+
+
+def compare_bytes(dataset: LoggedDataset, path: Path) -> tuple[DigestCheck, str]:
+    """Is this file the one of W&B's manifest? Its digest there is "md5:" or "xxh128:" and base64 of 16 bytes."""
+    name = shown(dataset.name)
+    kind, _, text = dataset.digest.partition(":")
+    try:
+        promised = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        promised = b""
+    if kind not in ("md5", "xxh128") or len(promised) != 16:
+        return DigestCheck.UNCHECKABLE, f"the digest of {name} is not one that W&B makes of files"
+    if kind == "xxh128" and importlib.util.find_spec("xxhash") is None:
+        return DigestCheck.UNCHECKABLE, f"the digest of {name} is an XXH128, and the package xxhash is not installed"
+    if _hash_file(kind, path) == promised:
+        return DigestCheck.MATCH, f"equal to the {kind.upper()} of {name} in W&B's manifest, over all bytes of the file"
+    return DigestCheck.MISMATCH, f"this file's bytes are not those of {name}: W&B's manifest has another {kind.upper()}"
+
+
+def _hash_file(kind: str, path: Path) -> bytes:
+    hasher: Any = md5(usedforsecurity=False)
+    if kind == "xxh128":
+        import xxhash
+
+        hasher = xxhash.xxh128()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            hasher.update(chunk)
+    return bytes(hasher.digest())
 
 
 def _candidates(

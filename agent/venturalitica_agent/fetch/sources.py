@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from venturalitica_agent.domain.run import LoggedDataset, Run
 from venturalitica_agent.errors import UntrustedInput
+from venturalitica_agent.fetch.advice import advice_for
 from venturalitica_agent.fetch.problems import Unfit, listed
 from venturalitica_agent.fetch.tables import MAX_FILE, format_of
 from venturalitica_agent.stores.base import RemoteFile, Store
@@ -20,7 +21,6 @@ from venturalitica_agent.stores.local_files import copy_regular, inside, local_p
 from venturalitica_agent.strict_yaml import shown
 
 _MAX_SOURCE = 1 << 16
-_BIND = "log the file itself with mlflow.log_artifact, or name it in agent.yaml under `data:`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +42,19 @@ class Source:
     modified: int | None = None
 
 
-def from_artifact(store: Store, run: Run, file: RemoteFile) -> Source:
-    """A file among the run's artifacts. Raises UntrustedInput for a hostile path, Unfit for one we can't read."""
+def from_artifact(store: Store, run: Run, file: RemoteFile, origin: str = "") -> Source:
+    """A file that the store can fetch for the run: among its artifacts, unless `origin` says otherwise.
+
+    Raises:
+        UntrustedInput: a hostile path. Unfit: a file that we can't read.
+    """
     path = str(safe_relative(file.path))
     if file.size is not None and file.size > MAX_FILE:
         raise Unfit(f"{shown(path)} is {file.size:,} bytes; at most {MAX_FILE:,} are read", code="unreadable")
     return Source(
         name=path,
         place=f"artifact:{path}",
-        origin=f"artifact {path} of the run",
+        origin=origin or f"artifact {path} of the run",
         format=format_of(path),
         copy=lambda to: store.fetch_file(run.ref.run_id, path, to),
     )
@@ -76,33 +80,34 @@ def from_dataset(store: Store, run: Run, dataset: LoggedDataset, roots: Sequence
         Unfit: it names no file that can be reached. UntrustedInput: it names one that must not be read.
     """
     name = f"dataset {shown(dataset.name)}"
+    bind = f"{advice_for(run).log_file}, or name it in agent.yaml under `data:`"
     uri = source_uri(dataset)
     if not uri:
         raise Unfit(
             f"the {name} was logged without its rows (its source is {shown(dataset.source_type or 'unknown')})",
-            remedy=_BIND,
+            remedy=bind,
             code="missing",
         )
-    if run.artifact_uri and uri.startswith(f"{run.artifact_uri.rstrip('/')}/"):
-        artifact = uri[len(run.artifact_uri.rstrip("/")) + 1 :]
+    artifact = artifact_path(run, uri)
+    if artifact:
         return from_artifact(store, run, RemoteFile(artifact, None))
     try:
         path = local_path(uri)
     except ValueError as error:
-        raise UntrustedInput(f"the source of the {name} is no URI: {shown(uri)}", remedy=_BIND) from error
+        raise UntrustedInput(f"the source of the {name} is no URI: {shown(uri)}", remedy=bind) from error
     if path is None:
         raise Unfit(
             f"the source of the {name} is {shown(uri)}; it is not fetched from the network",
-            remedy=_BIND,
+            remedy=bind,
             code="missing",
         )
     if ".." in path.parts or not str(path).isprintable():
-        raise UntrustedInput(f"the source of the {name} is refused: {shown(uri)}", remedy=_BIND)
+        raise UntrustedInput(f"the source of the {name} is refused: {shown(uri)}", remedy=bind)
     try:
-        real, root = _find(path, roots, name)
+        real, root = _find(path, roots, name, bind)
         return _local(dataset.name, real, root, f"source {uri} of the logged {name}")
     except OSError as error:
-        raise Unfit(f"the source {shown(uri)} of the {name} can't be read: {error.strerror}", remedy=_BIND) from error
+        raise Unfit(f"the source {shown(uri)} of the {name} can't be read: {error.strerror}", remedy=bind) from error
 
 
 def source_uri(dataset: LoggedDataset) -> str:
@@ -119,13 +124,19 @@ def source_uri(dataset: LoggedDataset) -> str:
     return str(found)
 
 
+def artifact_path(run: Run, uri: str) -> str:
+    """The path among the run's artifacts that a URI leads to; empty when it leads elsewhere."""
+    root = f"{run.artifact_uri.rstrip('/')}/"
+    return uri.removeprefix(root) if run.artifact_uri and uri.startswith(root) else ""
+
+
 def same_name(dataset: LoggedDataset, path: str) -> bool:
     """Whether a logged dataset names the same file as `path`, going by the last part of its source or by its name."""
     file = PurePosixPath(path)
     return PurePosixPath(source_uri(dataset)).name == file.name or dataset.name in (file.name, file.stem)
 
 
-def _find(path: Path, roots: Sequence[Path], name: str) -> tuple[Path, Path]:
+def _find(path: Path, roots: Sequence[Path], name: str, bind: str) -> tuple[Path, Path]:
     """The real path below exactly one root, and that root."""
     if path.is_absolute():
         real = inside(path, roots)
@@ -135,7 +146,7 @@ def _find(path: Path, roots: Sequence[Path], name: str) -> tuple[Path, Path]:
     if not found:
         raise Unfit(
             f"the source {shown(str(path))} of the {name} does not exist below {listed([str(r) for r in roots])}",
-            remedy=_BIND,
+            remedy=bind,
             code="missing",
         )
     if len(found) > 1:

@@ -24,7 +24,7 @@ from venturalitica_agent.errors import PermanentError, RunChanged, RunGone, Untr
 from venturalitica_agent.fetch.binding import bind
 from venturalitica_agent.fetch.cache import Cache
 from venturalitica_agent.fetch.datasets import Finder, Found
-from venturalitica_agent.fetch.digests import claim_of, compare
+from venturalitica_agent.fetch.digests import claim_of, compare, compare_bytes
 from venturalitica_agent.fetch.models import fetch_model
 from venturalitica_agent.fetch.problems import as_problem, listed
 from venturalitica_agent.fetch.sources import Source
@@ -130,15 +130,18 @@ def _check_digest(found: Found, path: Path, shape: Shape, targets: set[str], run
     ended, written = run.ref.end_time, found.source.modified
     outcomes = []
     for dataset in found.claims:
-        check, reason = compare(
-            claim_of(dataset),
-            shape.columns,
-            shape.rows,
-            lambda: read_table(path, found.source.format, with_index=True),
-            targets=targets,
-            lossless=shape.lossless,
-            changed=ended is not None and written is not None and written > ended,
-        )
+        if dataset.source_type == "wandb":
+            check, reason = compare_bytes(dataset, path)
+        else:
+            check, reason = compare(
+                claim_of(dataset),
+                shape.columns,
+                shape.rows,
+                lambda: read_table(path, found.source.format, with_index=True),
+                targets=targets,
+                lossless=shape.lossless,
+                changed=ended is not None and written is not None and written > ended,
+            )
         outcomes.append((check, reason, dataset.digest))
     matching = [o for o in outcomes if o[0] is DigestCheck.MATCH]
     if matching:

@@ -1,15 +1,14 @@
-"""Reads the three kinds of table that runs log: CSV, parquet, and MLflow's `log_table` JSON. Nothing is ever executed:
-no pickles, no extension types, no cells that are more than one value."""
+"""Reads the kinds of table that runs log: CSV, parquet, and the JSON of `mlflow.log_table` and `wandb.Table`. Nothing
+is ever executed: no pickles, no extension types, no cells that are more than one value."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from venturalitica_agent.fetch import csv_text, parquet
+from venturalitica_agent.fetch import csv_text, json_table, parquet
 from venturalitica_agent.fetch.problems import Unfit, listed
 from venturalitica_agent.strict_yaml import shown
 
@@ -17,8 +16,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_FILE = 2 << 30
-_MAX_JSON = 256 << 20
-_FORMATS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".json": "json-split"}
+_FORMATS = {
+    ".table.json": "wandb-table",  # before .json, which it ends in
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".json": "json-split",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +39,16 @@ class Shape:
 
 
 def format_of(name: str) -> str:
-    """ "csv", "parquet" or "json-split", by the file's suffix; else Unfit."""
-    suffix = PurePosixPath(name).suffix.lower()
-    if suffix not in _FORMATS:
-        raise Unfit(
-            f"{shown(name)} is not a table that we read",
-            remedy="log the data as .csv, .parquet or with mlflow.log_table",
-            code="unsupported",
-        )
-    return _FORMATS[suffix]
+    """ "csv", "parquet", "json-split" or "wandb-table", by the file's suffix; else Unfit."""
+    file = PurePosixPath(name).name.lower()
+    for suffix, format_ in _FORMATS.items():
+        if file.endswith(suffix):
+            return format_
+    raise Unfit(
+        f"{shown(name)} is not a table that we read",
+        remedy="log the data as .csv or .parquet, or as a table with mlflow.log_table or wandb.Table",
+        code="unsupported",
+    )
 
 
 def describe(path: Path, format_: str) -> Shape:
@@ -58,8 +63,8 @@ def describe(path: Path, format_: str) -> Shape:
         return Shape(layout.columns, layout.rows, lossless=layout.pandas)
     if format_ == "csv":
         return Shape(*csv_text.survey(path))
-    columns, rows = _split(path)
-    return Shape(tuple(columns), len(rows))
+    table = json_table.read(path, wandb=format_ == "wandb-table")
+    return Shape(table.columns, len(table.rows))
 
 
 def read_table(
@@ -72,7 +77,7 @@ def read_table(
     """A table that `describe` accepted, as pandas reads it by default.
 
     Args:
-        columns: names to read, in the order wanted; None for all (of parquet: all that hold plain values).
+        columns: names to read, in the order wanted; None for all that hold single values.
         with_index: give back the row index that pandas wrote into parquet; else rows are numbered from 0.
 
     Raises:
@@ -80,19 +85,18 @@ def read_table(
     """
     import pandas as pd
 
-    shape = describe(path, format_) if format_ == "parquet" else None
     _check_size(path, format_)
-    if shape is not None:
-        _check_columns(columns, shape.columns)
+    if format_ == "parquet":
+        _check_columns(columns, describe(path, format_).columns)
         return parquet.read(path, columns, with_index=with_index)
-    if format_ == "json-split":
-        names, rows = _split(path)
-        frame = pd.DataFrame(rows, columns=names)
-    else:
-        try:
-            frame = pd.read_csv(path, low_memory=False)
-        except (ValueError, OverflowError) as error:  # pandas' ParserError is a ValueError
-            raise _unreadable(" ".join(str(error).split())[:200]) from error
+    if format_ != "csv":
+        table = json_table.read(path, wandb=format_ == "wandb-table")
+        _check_columns(columns, table.columns)
+        return json_table.frame_of(table, columns)
+    try:
+        frame = pd.read_csv(path, low_memory=False)
+    except (ValueError, OverflowError) as error:  # pandas' ParserError is a ValueError
+        raise json_table.unreadable(" ".join(str(error).split())[:200]) from error
     _check_columns(columns, [str(c) for c in frame.columns])
     return frame if columns is None else frame[list(columns)]
 
@@ -104,30 +108,6 @@ def _check_columns(wanted: Sequence[str] | None, present: Sequence[str]) -> None
 
 
 def _check_size(path: Path, format_: str) -> None:
-    most = _MAX_JSON if format_ == "json-split" else MAX_FILE
+    most = MAX_FILE if format_ in ("csv", "parquet") else json_table.MAX_FILE
     if (size := path.stat().st_size) > most:
-        raise _unreadable(f"{size:,} bytes; at most {most:,} are read")
-
-
-def _split(path: Path) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows of `{"columns": [...], "data": [[...], ...]}`, checked cell by cell."""
-    try:
-        document = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(f"not JSON: {' '.join(str(error).split())[:200]}") from error
-    columns = document.get("columns") if isinstance(document, dict) else None
-    rows = document.get("data") if isinstance(document, dict) else None
-    if not isinstance(columns, list) or not isinstance(rows, list) or not all(isinstance(c, str) for c in columns):
-        raise _unreadable('not a table as mlflow.log_table writes it ({"columns": …, "data": …})')
-    if len(columns) > csv_text.MAX_COLUMNS or len(set(columns)) != len(columns):
-        raise _unreadable("too many columns, or two of the same name")
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, list) or len(row) != len(columns):
-            raise _unreadable(f"row {number} does not have {len(columns)} cells")
-        if any(isinstance(cell, dict | list) for cell in row):
-            raise _unreadable(f"row {number} has a cell that is not a single value")
-    return columns, rows
-
-
-def _unreadable(what: str) -> Unfit:
-    return Unfit(f"the table can't be read: {what}", remedy="log it again as parquet", code="unreadable")
+        raise json_table.unreadable(f"{size:,} bytes; at most {most:,} are read")

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 SLOT = Path("/in")
 _MOST_CLASSES = 1000
+_OPTIONAL = ("xgboost", "lightgbm", "onnxruntime")  # the extra `models` of the agent's package brings them
+_WHOLE = ("tensor(int64)", "tensor(int32)", "tensor(int16)", "tensor(int8)", "tensor(uint8)")
+_FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)")
+_LABELS = ("tensor(int64)", "tensor(int32)", "tensor(string)", "tensor(bool)")
 
 
 class Refused(Exception):
@@ -55,16 +59,25 @@ def import_libraries() -> None:
 
 def load(flavor: str, form: str, path: Path) -> Any:
     """The model object; trusting the file is fine here, because the sandbox is the protection."""
-    if flavor == "sklearn":
-        return _load_sklearn(form, path)
-    if flavor == "xgboost":
-        return _load_xgboost(path)
-    if flavor == "lightgbm":
-        return _load_lightgbm(path)
-    raise Refused(f"there is no loader for models of flavor {flavor!r}")
+    native = {"xgboost": _load_xgboost, "lightgbm": _load_lightgbm, "onnx": _load_onnx}
+    if flavor != "sklearn" and flavor not in native:
+        raise Refused(f"there is no loader for models of flavor {flavor!r}")
+    try:
+        if form in ("pickle", "cloudpickle", "joblib", "skops"):
+            return _with_manners(_unpickle(form, path))
+        if flavor in native:
+            return native[flavor](path)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _OPTIONAL:
+            raise
+        raise Refused(
+            f"it needs {missing}, which is not installed: pip install 'venturalitica-agent[models]'"
+        ) from error
+    raise Refused(f"there is no loader for {flavor} models in the format {form!r}")
 
 
-def _load_sklearn(form: str, path: Path) -> Any:
+def _unpickle(form: str, path: Path) -> Any:
     if form == "skops":
         import skops.io
 
@@ -73,18 +86,30 @@ def _load_sklearn(form: str, path: Path) -> Any:
         import joblib
 
         return joblib.load(path)
-    if form in ("pickle", "cloudpickle"):
-        import pickle
+    import pickle
 
-        with path.open("rb") as file:
-            return pickle.load(file)  # noqa: S301 -- this process exists to be the place where that is safe
-    raise Refused(f"there is no loader for sklearn models in the format {form!r}")
+    with path.open("rb") as file:
+        return pickle.load(file)  # noqa: S301 -- this process exists to be the place where that is safe
+
+
+def _with_manners(model: Any) -> Any:
+    """A pickled booster without its scikit-learn class answers scores where a class is expected."""
+    for name, wrap in (("xgboost", _xgboost), ("lightgbm", _lightgbm)):
+        library = sys.modules.get(name)
+        if library is not None and isinstance(model, library.Booster):
+            return wrap(model)
+    return model
 
 
 def _load_xgboost(path: Path) -> Any:
-    import xgboost  # type: ignore[import-not-found, unused-ignore]
+    import xgboost
 
-    booster = xgboost.Booster(model_file=str(path))
+    return _xgboost(xgboost.Booster(model_file=str(path)))
+
+
+def _xgboost(booster: Any) -> _Booster:
+    import xgboost
+
     objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
     best = booster.attr("best_iteration")  # set by early stopping; the library's own classifier stops there too
     rounds = (0, int(best) + 1) if best else (0, 0)
@@ -96,13 +121,26 @@ def _load_xgboost(path: Path) -> Any:
 
 
 def _load_lightgbm(path: Path) -> Any:
-    import lightgbm  # type: ignore[import-not-found, unused-ignore]
+    import lightgbm
 
-    booster = lightgbm.Booster(model_file=str(path))
+    return _lightgbm(lightgbm.Booster(model_file=str(path)))
+
+
+def _lightgbm(booster: Any) -> _Booster:
     lines = booster.model_to_string(num_iteration=1).splitlines()
     objective = next((line.partition("=")[2].split()[0] for line in lines if line.startswith("objective=")), "")
     objective = {"binary": "binary:logistic", "multiclass": "multi:softprob"}.get(objective, objective)
     return _Booster(booster.predict, objective, booster.feature_name(), booster.num_feature())
+
+
+def _load_onnx(path: Path) -> Any:
+    import onnxruntime  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # it would reserve address space that the limit counts
+    options.log_severity_level = 4
+    return _Onnx(onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
 
 
 class _Booster:
@@ -116,7 +154,7 @@ class _Booster:
 
         self._raw = raw
         self._binary = objective == "binary:logistic"
-        if not self._binary and objective.startswith(("binary:", "multi:softmax", "rank:", "multiclassova", "lambda")):
+        if not self._binary and objective.startswith(("binary:", "multi:softmax", "rank", "multiclassova", "lambda")):
             raise Refused(f"a booster with the objective {objective!r} does not predict class probabilities")
         self._classifier = self._binary or objective == "multi:softprob"
         self.n_features_in_ = width
@@ -143,6 +181,132 @@ class _Booster:
         return scores
 
 
+class _Onnx:
+    """An ONNX graph with the manners of a scikit-learn model.
+
+    It takes one table of numbers (or of text), or one input per column, named like the column; it answers one label
+    per row, maybe with class probabilities (a tensor, or the list of maps that converters call ZipMap), or one number.
+    """
+
+    def __init__(self, session: Any) -> None:
+        import numpy as np
+
+        self._session = session
+        self._inputs = session.get_inputs()
+        shapes = [given.shape for given in self._inputs]
+        if any(shape and isinstance(shape[0], int) for shape in shapes):
+            raise Refused("it takes a fixed number of rows at a time; export it with a free first dimension")
+        self._table = len(shapes) == 1 and len(shapes[0]) == 2
+        if self._table:
+            if isinstance(shapes[0][1], int):
+                self.n_features_in_ = shapes[0][1]
+        elif all(len(shape) == 1 or (len(shape) == 2 and shape[1] == 1) for shape in shapes):
+            self.feature_names_in_ = np.array([given.name for given in self._inputs], dtype=object)
+        else:
+            raise Refused(f"its inputs have the shapes {shapes}; one table, or one input per column, was expected")
+        self._label, self._score = self._choose_outputs([output.type for output in session.get_outputs()])
+        self._asked: Any = None
+        self._answers: list[Any] = []
+
+    @staticmethod
+    def _choose_outputs(types: list[str]) -> tuple[int, int | None]:
+        """Which output is the label (or the number), and which the probabilities."""
+        labels = [i for i, type_ in enumerate(types) if type_ in _LABELS]
+        scores = [i for i, type_ in enumerate(types) if type_ in _FLOATS or type_.startswith("seq(map(")]
+        if len(labels) == 1:
+            return labels[0], scores[0] if len(scores) == 1 else None
+        if not labels and len(types) == 1 and types[0] in _FLOATS:
+            return 0, None
+        raise Refused(f"its outputs are {', '.join(types)[:200]}; one label, or one number, per row was expected")
+
+    def predict(self, x: Any) -> Any:
+        return self._run(x)[self._label]
+
+    @property
+    def predict_proba(self) -> Any:
+        if self._score is None:
+            raise AttributeError("predict_proba")
+        return self._probabilities
+
+    def _probabilities(self, x: Any) -> Any:
+        import numpy as np
+
+        answers = self._run(x)
+        found = answers[self._score or 0]
+        if isinstance(found, list):
+            classes = list(found[0])
+            scores = np.array([[row[name] for name in classes] for row in found], dtype=float)
+        else:
+            scores = np.asarray(found, dtype=float)
+        inside = scores.ndim == 2 and scores.shape[1] > 1 and (np.abs(scores - 0.5) <= 0.5 + 1e-6).all()
+        if not inside or not np.allclose(scores.sum(axis=1), 1, atol=1e-3):
+            raise ValueError("the scores beside the labels are not probabilities")
+        self.classes_ = classes if isinstance(found, list) else _classes_of(scores, _one_per_row(answers[self._label]))
+        return scores.clip(0, 1)  # 32-bit numbers may end just above 1
+
+    def _run(self, x: Any) -> list[Any]:
+        if x is not self._asked:
+            self._answers = self._session.run(None, self._feed(x))
+            self._asked = x
+        return self._answers
+
+    def _feed(self, x: Any) -> dict[str, Any]:
+        import numpy as np
+        import pandas as pd
+
+        frame = x if isinstance(x, pd.DataFrame) else pd.DataFrame(x)
+        if self._table:
+            kind = self._inputs[0].type
+            return {self._inputs[0].name: np.column_stack([_cells(frame[name], kind) for name in frame.columns])}
+        rows = len(frame)
+        return {
+            given.name: _cells(frame[given.name], given.type).reshape((rows, 1)[: len(given.shape)])
+            for given in self._inputs
+        }
+
+
+def _cells(column: pd.Series, kind: str) -> np.ndarray:
+    """A column as the tensor of type `kind` that ONNX wants, if nothing is lost by that."""
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    column = column.infer_objects()
+    if kind == "tensor(string)":
+        text = column.to_numpy(dtype=object)
+        if not all(isinstance(value, str) for value in text):
+            raise Refused(f"the model wants text in the column {column.name!r}, which holds other or missing values")
+        return text
+    dtype = {"tensor(float)": "float32", "tensor(double)": "float64"}.get(kind, kind[len("tensor(") : -1])
+    if kind not in (*_WHOLE, *_FLOATS, "tensor(bool)"):
+        raise Refused(f"the model wants values of the type {kind}, which no column has")
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        raise Refused(f"the model wants numbers in the column {column.name!r}, which holds {column.dtype}")
+    numbers = column.to_numpy(dtype=float, na_value=np.nan) if column.isna().any() else column.to_numpy()
+    with np.errstate(invalid="ignore"):
+        tensor = numbers.astype(dtype)
+    if kind not in _FLOATS and not (tensor == numbers).all():
+        raise Refused(f"the model wants {dtype} in the column {column.name!r}, which holds other numbers")
+    return tensor
+
+
+def _classes_of(scores: np.ndarray, labels: np.ndarray) -> list[Any]:
+    """The class of each column of probabilities, by the labels of the rows in which it clearly has the highest.
+
+    A graph doesn't say it. Raises ValueError where the labels don't say it for every column.
+    """
+    import numpy as np
+
+    ordered = np.sort(scores, axis=1)
+    clear, best = ordered[:, -1] - ordered[:, -2] > 1e-6, scores.argmax(axis=1)
+    found = [list(dict.fromkeys(labels[clear & (best == column)].tolist())) for column in range(scores.shape[1])]
+    classes = [names[0] for names in found if len(names) == 1]
+    if len(set(classes)) < len(found):
+        raise ValueError("the labels don't tell which class each column of probabilities is of; export it with ZipMap")
+    return classes
+
+
 def choose_features(model: Any, frame: pd.DataFrame, named: bool) -> Any:
     """What the model is given.
 
@@ -153,7 +317,7 @@ def choose_features(model: Any, frame: pd.DataFrame, named: bool) -> Any:
         Refused: when the model wants columns that aren't there, or doesn't say which it wants.
     """
     wanted = getattr(model, "feature_names_in_", None)
-    if wanted is not None:
+    if wanted is not None and not _made_up(wanted, frame):
         missing = [str(name) for name in wanted if name not in frame.columns]
         if not missing:
             return frame[list(wanted)]
@@ -170,6 +334,12 @@ def choose_features(model: Any, frame: pd.DataFrame, named: bool) -> Any:
             "so which of them it wants is unknown"
         )
     return frame.to_numpy()
+
+
+def _made_up(names: Any, frame: pd.DataFrame) -> bool:
+    """Whether they are the names that LightGBM gives to columns without names."""
+    made_up = [f"Column_{i}" for i in range(len(names))]
+    return list(names) == made_up and not set(made_up) & set(frame.columns)
 
 
 def answer(model: Any, features: Any) -> tuple[dict[str, Any], list[np.ndarray]]:

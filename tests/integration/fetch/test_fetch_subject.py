@@ -206,10 +206,35 @@ def test_hostile_models_are_problems(bench: Bench, saved_models: Models) -> None
 
 
 def test_folder_without_mlmodel(bench: Bench) -> None:
-    """A model folder without its description is a problem that lists what is there."""
-    subject = fetch_model_of(bench, (READY,), {"m-1": {"model.pkl": b"\x80\x04."}})
-    assert "no MLmodel file" in problem(subject, "model").what
-    assert "'model.pkl'" in subject.problems["model"].what
+    """The only model file in it is the model; the requirements beside it are what it was trained with."""
+    files = {"model.pkl": b"\x80\x04.", "requirements.txt": b"scikit-learn==1.9.1\n", "README.md": b"#"}
+    subject = fetch_model_of(bench, (READY,), {"m-1": files})
+    assert subject.problems == {}
+    model = subject.model
+    assert model is not None
+    assert (model.flavor, model.file, model.format, model.inputs) == ("sklearn", "model.pkl", "joblib", ())
+    assert model.environment == {"scikit-learn": "1.9.1"}
+    assert {f.name for f in model.files} == set(files)
+
+
+def test_folder_without_any_model(bench: Bench) -> None:
+    """A problem that lists what is there."""
+    subject = fetch_model_of(bench, (READY,), {"m-1": {"weights.bin": b"\x80\x04."}})
+    assert "neither an MLmodel file nor a model file" in problem(subject, "model").what
+    assert "'weights.bin'" in subject.problems["model"].what
+
+
+def test_mlflow_model_in_a_folder_of_an_artifact(bench: Bench, saved_models: Models) -> None:
+    """Its description counts there too; of two such folders none is chosen."""
+    nested = {f"model/{name}": content for name, content in saved_models["cloudpickle"].items()}
+    subject = fetch_model_of(bench, (READY,), {"m-1": nested})
+    assert subject.model is not None
+    assert (subject.model.file, subject.model.inputs) == ("model/model.pkl", ("age", "income"))
+    assert subject.model.environment["scikit-learn"] == "1.9.1"
+    both = nested | {f"other/{name}": content for name, content in saved_models["skops"].items()}
+    subject = fetch_model_of(bench, (replace(READY, model_id="m-2"),), {"m-2": both})
+    assert problem(subject, "model").code == "ambiguous"
+    assert "'model', 'other'" in subject.problems["model"].what
 
 
 class LinkStore(MemoryStore):
@@ -496,13 +521,12 @@ def test_logged_table_with_predictions(bench: Bench) -> None:
         "strange.json": b"[[[",
         "unlogged.json": json.dumps(table).encode(),
     }
-    logged = [{"path": p, "type": "table"} for p in ("scored.json", "plain.json", "strange.json")]
-    subject = bench.fetch(PREDICTED, files=files, tags={"mlflow.loggedArtifacts": json.dumps(logged)})
+    logged = ("scored.json", "plain.json", "strange.json", "gone.json")
+    subject = bench.fetch(PREDICTED, files=files, tables=logged)
     assert subject.data["evaluation"].name == "scored.json"
     assert subject.data["evaluation"].format == "json-split"
     assert subject.binding["prediction"].column == "prediction"
-    for tag in ("", "[", "{}", "[1]", '[{"path": 3, "type": "table"}]'):
-        assert bench.fetch(PREDICTED, files=files, tags={"mlflow.loggedArtifacts": tag}).data == {}
+    assert bench.fetch(PREDICTED, files=files).data == {}
 
 
 def test_hostile_artifact_name_is_refused(bench: Bench) -> None:

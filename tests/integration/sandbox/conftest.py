@@ -49,13 +49,15 @@ def labels(frame: pd.DataFrame) -> pd.Series:
 def save(tmp_path: Path) -> SaveModel:
     """Writes a model (bytes, or an object to pickle) as a model subject."""
 
-    def write(model: Any, *, file: str = "model.pkl", form: str = "pickle", **fields: Any) -> ModelSubject:
+    def write(
+        model: Any, *, file: str = "model.pkl", form: str = "pickle", flavor: str = "sklearn", **fields: Any
+    ) -> ModelSubject:
         content = model if isinstance(model, bytes) else pickle.dumps(model)
         folder = tmp_path / "model"
         folder.mkdir(exist_ok=True)
         (folder / file).write_bytes(content)
         digest = FileDigest(file, len(content), hashlib.sha256(content).hexdigest())
-        return ModelSubject("credit", str(folder), digest.sha256, (digest,), "sklearn", file, form, **fields)
+        return ModelSubject("credit", str(folder), digest.sha256, (digest,), flavor, file, form, **fields)
 
     return write
 

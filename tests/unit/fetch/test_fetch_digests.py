@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import importlib.util
 import json
+from hashlib import md5
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ from mlflow.data.digest_utils import compute_pandas_digest  # the oracle; this m
 
 from venturalitica_agent.domain.run import LoggedDataset
 from venturalitica_agent.domain.subject import DigestCheck
-from venturalitica_agent.fetch.digests import Claim, claim_of, compare, pandas_digest
+from venturalitica_agent.fetch.digests import Claim, claim_of, compare, compare_bytes, pandas_digest
 from venturalitica_agent.fetch.tables import describe, format_of, read_table
 
 _COLUMN = st.one_of(
@@ -177,3 +180,62 @@ def test_nested_columns_count_by_name_only(tmp_path: Path) -> None:
     frame = frame_of().assign(tags=[["a", "b"]] * 50)
     frame.to_parquet(tmp_path / "t.parquet")
     assert check(tmp_path / "t.parquet", logged(frame))[0] is DigestCheck.MATCH
+
+
+# -- W&B ------------------------------------------------------------------------------------------------------------
+
+
+def in_wandb(digest: str) -> LoggedDataset:
+    return LoggedDataset(name="evalset", digest=digest, context="test", source_type="wandb", source="{}")
+
+
+@given(st.binary(max_size=2000))
+@settings(max_examples=20, deadline=None)
+def test_equal_to_what_wandb_puts_into_a_manifest(content: bytes) -> None:
+    """Both of its hashes, by its own functions; one more byte is a proven mismatch."""
+    import tempfile
+
+    from wandb.sdk.lib.hashutil import md5_file_b64, xxh128_file_b64
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "test.csv"
+        path.write_bytes(content)
+        digests = [f"md5:{md5_file_b64(path)}", f"xxh128:{xxh128_file_b64(path)}"]
+        assert [compare_bytes(in_wandb(d), path)[0] for d in digests] == [DigestCheck.MATCH] * 2
+        path.write_bytes(content + b"x")
+        for digest in digests:
+            found, reason = compare_bytes(in_wandb(digest), path)
+            assert found is DigestCheck.MISMATCH
+            assert "bytes are not those of 'evalset'" in reason
+
+
+@pytest.mark.parametrize(
+    "digest",
+    [
+        "",
+        "md5:",
+        "md5:!!!!",
+        "md5:" + "A" * 24,
+        "sha256:" + "A" * 43 + "=",
+        "md5:é",
+        "MD5:" + "A" * 22 + "==",
+        "0" * 32,
+    ],
+)
+def test_digest_that_wandb_never_writes_proves_nothing(tmp_path: Path, digest: str) -> None:
+    """Above all it is no mismatch."""
+    (tmp_path / "t.csv").write_bytes(b"x")
+    found, reason = compare_bytes(in_wandb(digest), tmp_path / "t.csv")
+    assert found is DigestCheck.UNCHECKABLE
+    assert "not one that W&B makes" in reason
+
+
+def test_hash_that_is_not_installed_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without xxhash its digests can't be checked; MD5 still can."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (tmp_path / "t.csv").write_bytes(b"x")
+    promised = base64.b64encode(md5(b"x").digest()).decode()
+    assert compare_bytes(in_wandb(f"md5:{promised}"), tmp_path / "t.csv")[0] is DigestCheck.MATCH
+    found, reason = compare_bytes(in_wandb(f"xxh128:{promised}"), tmp_path / "t.csv")
+    assert found is DigestCheck.UNCHECKABLE
+    assert "xxhash is not installed" in reason

@@ -17,7 +17,7 @@ import yaml
 
 from venturalitica_agent.errors import UntrustedInput
 from venturalitica_agent.fetch.mlmodel import ModelDescription, parse_mlmodel, parse_requirements, plain_name
-from venturalitica_agent.fetch.models import check_file
+from venturalitica_agent.fetch.modelfile import check_file
 
 GOOD: dict[str, Any] = {
     "flavors": {

@@ -119,3 +119,18 @@ def test_unknown_flavors_and_formats_are_refused(tmp_path) -> None:
         worker.load("pytorch", "pickle", tmp_path)
     with pytest.raises(worker.Refused, match="format 'onnx'"):
         worker.load("sklearn", "onnx", tmp_path)
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm", "onnxruntime"])
+def test_library_that_is_not_installed_is_named_with_the_command(monkeypatch, tmp_path, library) -> None:
+    """For its own files, and for pickles of its classes."""
+    monkeypatch.setitem(sys.modules, library, None)
+    words = rf"it needs {library}, which is not installed: pip install 'venturalitica-agent\[models\]'"
+    with pytest.raises(worker.Refused, match=words):
+        worker.load({"onnxruntime": "onnx"}.get(library, library), "native", tmp_path / "m")
+    (tmp_path / "m.pkl").write_bytes(f"c{library}\nBooster\n.".encode())
+    with pytest.raises(worker.Refused, match=words):
+        worker.load("sklearn", "pickle", tmp_path / "m.pkl")
+    (tmp_path / "m.pkl").write_bytes(b"cnosuchlibrary\nBooster\n.")
+    with pytest.raises(ModuleNotFoundError, match="nosuchlibrary"):
+        worker.load("sklearn", "pickle", tmp_path / "m.pkl")
