@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -15,19 +15,22 @@ from venturalitica_agent.claim.engine import Engine
 from venturalitica_agent.claim.plan import AuditRule
 from venturalitica_agent.detect.reconcile import Reconciler
 from venturalitica_agent.domain.policy import Policy, Selector
-from venturalitica_agent.domain.run import RunRef
+from venturalitica_agent.domain.run import AUDIT_RUN, RunRef
 from venturalitica_agent.domain.subject import DataPlan
-from venturalitica_agent.errors import ConfigError, PermanentError, SandboxUnavailable
+from venturalitica_agent.errors import ConfigError, PermanentError, SandboxUnavailable, StoreUnavailable
 from venturalitica_agent.fetch.cache import Cache
 from venturalitica_agent.logging import clean, get_logger
 from venturalitica_agent.pipeline import World
 from venturalitica_agent.policy.load import load_policies, parse_policy
 from venturalitica_agent.sandbox.launcher import Limits, Sandbox
-from venturalitica_agent.settings import Settings
+from venturalitica_agent.settings import Settings, StoreSettings
 from venturalitica_agent.state.ledger import Ledger
 from venturalitica_agent.state.records import Records
 from venturalitica_agent.state.tables import open_state
-from venturalitica_agent.stores.opening import MlflowStore, open_mlflow
+from venturalitica_agent.stores.base import Store
+from venturalitica_agent.stores.opening import AnyStore, WandbServer, follows, open_mlflow, open_offline
+from venturalitica_agent.stores.wandb_project import WandbProject
+from venturalitica_agent.stores.wandb_synced import SyncedOfflineStore
 
 log = get_logger(__name__)
 
@@ -47,19 +50,6 @@ class Agent:
         self.settings = settings
         for name, value in settings.environment.items():
             os.environ.setdefault(name, value)  # trackers' own clients read their credentials there
-        self.stores: dict[str, MlflowStore] = {}
-        self._polls: dict[str, float] = {}
-        for given in settings.stores:
-            if given.kind != "mlflow":
-                log.warning("store.unsupported", store=given.shown, reason="this version audits MLflow stores only")
-                continue
-            store = open_mlflow(given.uri, roots=given.artifacts, ui=given.ui)
-            self.stores[store.id] = store
-            self._polls[store.id] = given.poll
-        if not self.stores:
-            raise ConfigError(
-                "no store that this version can audit", remedy="add `- mlflow: …` to `stores:` in agent.yaml"
-            )
         self.policies = {p.id: p for p in load_policies(settings.policies)}
         self.rules = rules_of(settings, self.policies)
         self._state_url = sa.make_url(settings.state)
@@ -68,11 +58,78 @@ class Agent:
         self.records = Records(self._state)
         for policy in self.policies.values():
             self.records.keep_policy(policy, now=time.time())
+        self.stores: dict[str, AnyStore] = {}
+        self._polls: dict[str, float] = {}
+        self._wandb = WandbServer(settings)
+        self._open_stores()
         self.reconciler = Reconciler(self.ledger, settle=settings.settle)
         self.on_progress: Callable[[], None] = lambda: None
         self._sandbox_facts: Mapping[str, str] | None = None
         self._proving = threading.Lock()
         self._closing = False
+
+    # -- stores ---------------------------------------------------------------------------------------------
+    def _open_stores(self) -> None:
+        known = [row["uri"] for row in self.records.stores().values()]
+        for given in self.settings.stores:
+            if given.kind == "mlflow":
+                self._add(given, open_mlflow(given.uri, roots=given.artifacts, ui=given.ui))
+            elif given.kind == "wandb_offline":
+                self._add(given, open_offline(given, self._wandb))
+            elif not follows(given):
+                self._add(given, self._wandb.project(given.uri, roots=given.artifacts, ui=given.ui))
+            else:
+                # What a crash left of their runs must find its store, also when the server is away just now.
+                for path in self._wandb.known_projects(given.uri, known):
+                    self._add(given, self._wandb.project(path, roots=given.artifacts, ui=given.ui))
+
+    def _add(self, given: StoreSettings, store: AnyStore) -> bool:
+        if store.id in self.stores:
+            return False
+        self._polls[store.id] = given.poll
+        self.stores[store.id] = store
+        return True
+
+    def discover(self) -> Sequence[AnyStore]:
+        """Open the projects that appeared under an `entity/*` of agent.yaml; returns the new ones.
+
+        Raises:
+            StoreUnavailable: the server can't be asked now.
+        """
+        found = []
+        for given in filter(follows, self.settings.stores):
+            for path in self._wandb.projects(given.uri):
+                store = self._wandb.project(path, roots=given.artifacts, ui=given.ui)
+                if self._add(given, store):
+                    found.append(store)
+        return found
+
+    @property
+    def follows(self) -> bool:
+        """Whether there is an `entity/*` whose projects have to be looked for."""
+        return any(map(follows, self.settings.stores))
+
+    def _store(self, store: str) -> Store:
+        if store not in self.stores:
+            raise StoreUnavailable(
+                "this store is not in agent.yaml, or its project was not found yet",
+                subject=self.records.stores().get(store, {}).get("uri", store),
+                remedy="put it back into `stores:`, or wait until its server answers",
+            )
+        return self.stores[store]
+
+    def aside(self, ref: RunRef) -> str:
+        """Why a run is not audited whatever the rules say; empty for every other run."""
+        original = ref.run_id.removeprefix(AUDIT_RUN)
+        if original != ref.run_id and self.ledger.get(ref.store, original) is not None:
+            return "it is the audit run of another run, written by this service"
+        for store in self.stores.values():
+            if isinstance(store, SyncedOfflineStore) and self._on_wandb(ref.store) and store.holds(ref):
+                return "it is audited in its offline folder, and its verdict is written here from there"
+        return ""
+
+    def _on_wandb(self, store: str) -> bool:
+        return isinstance(self.stores.get(store), WandbProject)
 
     @property
     def state_shown(self) -> str:
@@ -93,12 +150,12 @@ class Agent:
             workdir=folder / "sandbox",
         )
         world = World(
-            store_of=lambda store: self.stores[store],
+            store_of=self._store,
             policy_of=self._policy,
             records=self.records,
             cache=self.cache,
             sandbox=self.sandbox,
-            roots={s: self._roots(s) for s in self.stores},
+            roots_of=lambda store: (self.settings.folder, *self.stores[store].roots),
             sandbox_facts=self.sandbox_facts,
         )
         self.auditor = Auditor(
@@ -108,6 +165,7 @@ class Agent:
             rules=self.rules,
             policies=self.policies,
             world=world,
+            aside=self.aside,
             on_progress=lambda: self.on_progress(),
         )
         sqlite = self._state_url.get_backend_name() == "sqlite"
@@ -136,7 +194,7 @@ class Agent:
             self.sandbox.warm(self.settings.sandbox.warm)  # imports on in a process of its own, while we import here
         except SandboxUnavailable as error:
             log.warning("sandbox.unavailable", reason=error.what, remedy=error.remedy)
-        for store in self.stores.values():
+        for store in list(self.stores.values()):
             store.prepare()
         self.sandbox_facts()
 
@@ -153,7 +211,7 @@ class Agent:
                 self._sandbox_facts = {"tier": info.tier, "profile": info.profile, "detail": info.detail}
             return self._sandbox_facts
 
-    def poll_of(self, store: MlflowStore) -> float:
+    def poll_of(self, store: Store) -> float:
         """Seconds between two questions to a store that can't be watched."""
         return self._polls[store.id]
 
@@ -163,9 +221,6 @@ class Agent:
         if store is None:
             return False
         return self.auditor.selects(store, ref.experiment_id)
-
-    def _roots(self, store: str) -> tuple[Path, ...]:
-        return (self.settings.folder, *self.stores[store].roots)
 
     def _policy(self, digest: str) -> Policy:
         for policy in self.policies.values():

@@ -17,6 +17,7 @@ from venturalitica_agent.domain.codec import from_plain, to_plain
 from venturalitica_agent.domain.job import AuditJob
 from venturalitica_agent.domain.ledger import Entry, Phase
 from venturalitica_agent.domain.policy import Policy
+from venturalitica_agent.domain.run import RunRef
 from venturalitica_agent.domain.verdict import Status, counts_tag
 from venturalitica_agent.errors import (
     AgentError,
@@ -55,6 +56,7 @@ class Auditor:
     Args:
         rules: entries of `audits:` and the policies' own `applies_to`.
         policies: the policies in force, by id.
+        aside: why a run is not audited whatever the rules say; empty for every other run.
         on_progress: called (from any thread) whenever an entry moved.
     """
 
@@ -67,6 +69,7 @@ class Auditor:
         rules: Sequence[AuditRule],
         policies: Mapping[str, Policy],
         world: pipeline.World,
+        aside: Callable[[RunRef], str] = lambda _: "",
         on_progress: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -76,6 +79,7 @@ class Auditor:
         self._rules = rules
         self._policies = policies
         self._world = world
+        self._aside = aside
         self._on_progress = on_progress
         self._clock = clock
         self._experiments: dict[str, tuple[float, Mapping[str, str]]] = {}
@@ -116,7 +120,7 @@ class Auditor:
         except RunGone as error:
             return None, replace(entry, phase=Phase.GONE, reason=error.what)
         except RetryableError as error:
-            ready_at = self._clock() + _pause(entry.attempts)
+            ready_at = self._clock() + max(error.pause, _pause(entry.attempts))
             return None, replace(entry, attempts=entry.attempts + 1, ready_at=ready_at, reason=error.what)
         except AgentError as error:
             return None, replace(entry, phase=Phase.STUCK, reason=str(error.diagnostics()))
@@ -133,6 +137,8 @@ class Auditor:
         store = self._stores.get(ref.store)
         if store is None:
             return None, "its store is no longer in agent.yaml"
+        if why_not := self._aside(ref):
+            return None, why_not
         found = candidates(self._rules, experiment=self._experiment(store, ref.experiment_id), status=ref.status)
         if not found.rules:
             return None, found.why_not
@@ -236,7 +242,8 @@ class Auditor:
         failures = (entry.failures if entry else 0) + counts
         if isinstance(error, PermanentError):
             failures = MAX_FAILURES  # the same again would fail again
-        pause = 0.0 if failures >= MAX_FAILURES else _pause(job.attempt)
+        asked = error.pause if isinstance(error, RetryableError) else 0.0
+        pause = 0.0 if failures >= MAX_FAILURES else max(asked, _pause(job.attempt))
         self._move(
             job,
             Phase.DUE,

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from venturalitica_agent.agent import rules_of
@@ -15,7 +16,7 @@ from venturalitica_agent.sandbox.launcher import Sandbox
 from venturalitica_agent.settings import Settings, StoreSettings
 from venturalitica_agent.state.tables import open_state
 from venturalitica_agent.stores.mlflow_file import MlflowFileStore
-from venturalitica_agent.stores.opening import open_mlflow
+from venturalitica_agent.stores.opening import WandbServer, follows, open_mlflow, open_offline
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Check:
 def check_up(settings: Settings) -> list[Check]:
     """Every check, none of which changes anything outside the agent's own state folder."""
     checks = [_try("policies", lambda: _policies(settings)), _try("state", lambda: _state(settings))]
-    checks += [_try(f"store {given.shown}", lambda given=given: _store(given)) for given in settings.stores]  # type: ignore[misc]  # a default binds the loop's value
+    checks += [_try(f"store {given.shown}", partial(_store, given, settings)) for given in settings.stores]
     checks += [_try("sandbox", _sandbox), _try("watch limits", lambda: _watches(settings))]
     return checks
 
@@ -55,12 +56,32 @@ def _state(settings: Settings) -> str:
     return "can be opened and written"
 
 
-def _store(given: StoreSettings) -> str:
-    if given.kind != "mlflow":
-        raise AgentError("this version audits MLflow stores only", remedy="remove it from `stores:` for now")
-    store = open_mlflow(given.uri, roots=given.artifacts, ui=given.ui)
-    store.ping()
-    return f"answers; experiments: {len(store.experiments())}"
+def _store(given: StoreSettings, settings: Settings) -> str:
+    match given.kind:
+        case "mlflow":
+            store = open_mlflow(given.uri, roots=given.artifacts, ui=given.ui)
+            store.ping()
+            return f"answers; experiments: {len(store.experiments())}"
+        case "wandb_offline":
+            folder = open_offline(given, WandbServer(settings))
+            folder.ping()
+            return f"can be read; offline runs: {sum(1 for _ in folder.scan())}"
+    return _wandb(given, settings)
+
+
+def _wandb(given: StoreSettings, settings: Settings) -> str:
+    """Whether every project that is meant can be read and written with the key that there is."""
+    server = WandbServer(settings)
+    paths = server.projects(given.uri) if follows(given) else [given.uri]
+    closed = [path for path in paths if not server.project(path).writable()]
+    if closed:
+        raise AgentError(
+            f"the API key from {server.http.key().origin} may read and not write: {', '.join(closed[:5])}",
+            subject=server.http.shown,
+            remedy="use the key of a member (or a service account) that may write to the project: verdicts are written "
+            "on its runs",
+        )
+    return f"answers with the API key from {server.http.key().origin}; projects: {len(paths)}"
 
 
 def _sandbox() -> str:

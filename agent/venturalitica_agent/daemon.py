@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -24,7 +26,7 @@ from venturalitica_agent.errors import RetryableError
 from venturalitica_agent.logging import get_logger
 from venturalitica_agent.stores.mlflow_file import MlflowFileStore
 from venturalitica_agent.stores.mlflow_sqlite import MlflowSqliteStore
-from venturalitica_agent.stores.opening import MlflowStore
+from venturalitica_agent.stores.opening import AnyStore
 
 log = get_logger(__name__)
 
@@ -32,16 +34,19 @@ _VERSION_CHECK = 0.1  # seconds between two looks at SQLite's data_version: 3 mi
 _SWEEP_SHARE = 500  # a sweep may take one part in so many of the time between two
 _COOL_AFTER = 600.0
 _LONGEST_PAUSE = 60.0
+_DISCOVER = 60.0  # seconds between two looks for new projects, at least
+_THREADS = 20
 
 
 @dataclass
 class _Watched:
     """One store and how it is being watched."""
 
-    store: MlflowStore
+    store: AnyStore
     poll_every: float
     watcher: FolderWatch | Poll | None = None
     failures: int = 0
+    swept_at: float = -math.inf  # monotonic
     sweep_again: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -54,8 +59,13 @@ class Service:
         self._settings = agent.settings
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._scheduler = BackgroundScheduler(timezone=UTC)
-        self._watched = [_Watched(store, agent.poll_of(store), None) for store in agent.stores.values()]
+        # One slow server must not keep the others waiting; a turn that was late is still wanted, once.
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": {"type": "threadpool", "max_workers": _THREADS}},
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        )
+        self._watched = [_Watched(store, agent.poll_of(store)) for store in agent.stores.values()]
         self._warm_at = 0.0
         self._warm = False
         agent.on_progress = self._wake.set
@@ -83,6 +93,8 @@ class Service:
             self._scheduler.start()
             for watched in self._watched:
                 self._schedule(watched, 0.0)
+            if agent.follows:
+                self._at(0.0, "discover", self._discover, 0)
             _notify("READY=1")
             self._work()
         finally:
@@ -148,7 +160,7 @@ class Service:
         if self._warm:
             return
         self._warm = True
-        self._scheduler.add_job(self._agent.prepare, id="prepare", replace_existing=True, max_instances=1)
+        self._at(0.0, "prepare", self._agent.prepare)
 
     # -- noticing -------------------------------------------------------------------------------------------
     def _seen(self, refs: Iterable[RunRef]) -> None:
@@ -170,36 +182,69 @@ class Service:
         if changed:
             self._wake.set()
 
+    def _at(self, delay: float, name: str, work: Callable[..., None], *args: Any) -> None:
+        """Have the scheduler do it in so many seconds, instead of whenever it was planned before."""
+        if not self._stopping.is_set():
+            when = datetime.fromtimestamp(time.time() + delay, UTC)
+            self._scheduler.add_job(work, "date", run_date=when, args=args, id=name, replace_existing=True)
+
     def _schedule(self, watched: _Watched, delay: float) -> None:
-        if self._stopping.is_set():
-            return
-        when = datetime.fromtimestamp(time.time() + delay, UTC)
-        name = f"sweep-{watched.store.id}"
-        self._scheduler.add_job(
-            self._sweep, "date", run_date=when, args=[watched], id=name, replace_existing=True, misfire_grace_time=None
-        )
+        self._at(delay, f"sweep-{watched.store.id}", self._sweep, watched)
+
+    def _turn(self, watched: _Watched, poll: Poll) -> None:
+        self._at(poll.turn(), f"poll-{watched.store.id}", self._turn, watched, poll)
+
+    def _discover(self, failures: int) -> None:
+        """Take up the projects that appeared under an `entity/*`."""
+        pause = max(self._settings.reconcile, _DISCOVER)
+        try:
+            found = self._agent.discover()
+        except RetryableError as error:
+            failures += 1
+            pause = max(error.pause, min(pause, 2.0 ** min(failures, 8)))
+            if failures == 1:
+                log.warning("discover.failed", reason=error.what, subject=error.subject, remedy=error.remedy)
+        except Exception:
+            log.exception("discover.failed")
+        else:
+            failures = 0
+            for store in found:
+                log.info("store.found", store=store.uri)
+                watched = _Watched(store, self._agent.poll_of(store))
+                self._watched.append(watched)
+                self._schedule(watched, 0.0)
+        self._at(pause, "discover", self._discover, failures)
 
     def _sweep(self, watched: _Watched) -> None:
         """Bring one store up if it was down, scan all of it, and plan the next time."""
         store, agent = watched.store, self._agent
         with watched.lock:
-            watched.sweep_again = False
+            again, watched.sweep_again = watched.sweep_again, False
             try:
                 store.ping()
                 if watched.watcher is None:
                     watched.watcher = self._start_watcher(watched)
+                rested = time.monotonic() - watched.swept_at
+                if rested < store.sweep_every and not again:
+                    # It was away and is back: what it did meanwhile is found by the poll, which reaches back to then.
+                    agent.records.store_up(store.id, store.uri, now=time.time())
+                    watched.failures = 0
+                    self._schedule(watched, store.sweep_every - rested)
+                    return
                 first = agent.records.stores().get(store.id, {}).get("scanned_at") is None
                 found = agent.reconciler.sweep(store, backlog=first)
             except RetryableError as error:
                 watched.failures += 1
                 self._store_down(watched, error)
-                self._schedule(watched, min(_LONGEST_PAUSE, 2.0 ** min(watched.failures, 6)))
+                pause = min(_LONGEST_PAUSE, 2.0 ** min(watched.failures, 6))
+                self._schedule(watched, max(error.pause, pause))
                 return
             except Exception:
                 log.exception("sweep.failed", store=store.uri)
                 self._schedule(watched, _LONGEST_PAUSE)
                 return
             watched.failures = 0
+            watched.swept_at = time.monotonic()
             if agent.records.store_up(store.id, store.uri, now=time.time(), scanned=True):
                 log.info("store.up", store=store.uri, runs=found.seen)
             if isinstance(watched.watcher, FolderWatch):
@@ -210,8 +255,8 @@ class Service:
                 if any(agent.may_matter(ref) for ref in found.unfinished):
                     self._get_warm()
                 self._wake.set()
-            again = max(self._settings.reconcile, _SWEEP_SHARE * found.seconds)
-            self._schedule(watched, 1.0 if watched.sweep_again else again)
+            rest = max(self._settings.reconcile, store.sweep_every, _SWEEP_SHARE * found.seconds)
+            self._schedule(watched, 1.0 if watched.sweep_again else rest)
 
     def _start_watcher(self, watched: _Watched) -> FolderWatch | Poll:
         store = watched.store
@@ -224,14 +269,18 @@ class Service:
             )
             watch.start()
             return watch
-        every = _VERSION_CHECK if isinstance(store, MlflowSqliteStore) else watched.poll_every
+        checked = isinstance(store, MlflowSqliteStore)
+        every = _VERSION_CHECK if checked else watched.poll_every
         poll = Poll(
             store,
             every=every,
             on_runs=self._seen,
             on_error=lambda error, _pause: self._store_down(watched, error),
         )
-        poll.start()
+        if checked:  # so often that a thread of its own is cheaper than a scheduler's turns
+            poll.start()
+        else:
+            self._turn(watched, poll)
         return poll
 
     def _blind(self, watched: _Watched, why: str) -> None:
@@ -245,7 +294,7 @@ class Service:
         with self._surviving("detect"):
             if self._agent.records.store_down(store.id, store.uri, error.what, error.remedy, now=time.time()):
                 log.warning("store.down", store=store.uri, reason=error.what, remedy=error.remedy)
-                self._schedule(watched, 2.0)
+                self._schedule(watched, max(2.0, error.pause))
 
 
 def _notify(state: str) -> None:

@@ -41,7 +41,15 @@ class AgentError(Exception):
 
 
 class RetryableError(AgentError):
-    """The same call may succeed later: a network, a lock, a store that is away."""
+    """The same call may succeed later: a network, a lock, a store that is away.
+
+    Attributes:
+        pause: seconds that the other side asked us to wait before the next call; 0 when it didn't.
+    """
+
+    def __init__(self, what: str, *, subject: str = "", remedy: str = "", pause: float = 0.0) -> None:
+        super().__init__(what, subject=subject, remedy=remedy)
+        self.pause = pause
 
 
 class PermanentError(AgentError):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from venturalitica_agent.agent import Agent
 from venturalitica_agent.domain.ledger import Entry, Phase
+from venturalitica_agent.domain.run import RunRef
 from venturalitica_agent.domain.verdict import Status, worst
 from venturalitica_agent.errors import ConfigError, RetryableError
 from venturalitica_agent.state.records import AuditRecord
+from venturalitica_agent.stores.base import Store
 
 _OPEN = (Phase.SETTLING, Phase.DUE, Phase.CLAIMED)
 _RESCUE_EVERY = 10.0
@@ -73,23 +76,26 @@ def run_once(
         agent.close()
 
 
-def run_id_of(text: str) -> str:
-    """The run id in what a person pastes: an id, `runs:/<id>`, or a link of the tracker's UI."""
-    found = re.findall(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", text)
-    if not found:
-        raise ConfigError(
-            "this names no run",
-            subject=text[:200],
-            remedy="give a run id (32 hex characters), `runs:/<id>` or its link",
-        )
-    return str(found[-1])
+def run_named(text: str) -> tuple[str, str]:
+    """(run id, W&B's `entity/project` or "") in what a person pastes: an id, `runs:/<id>`, or a link of a tracker."""
+    if found := re.findall(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", text):
+        return str(found[-1]), ""
+    if link := re.search(r"([^/\s]+/[^/\s]+)/(?:runs/)?([\w.-]+)(?:[/?#].*)?$", text.strip()):
+        return link[2], unquote(link[1])
+    if re.fullmatch(r"[\w.-]{1,128}", text.strip()):
+        return text.strip(), ""
+    raise ConfigError(
+        "this names no run",
+        subject=text[:200],
+        remedy="give a run id (MLflow: 32 hex characters), `runs:/<id>`, entity/project/<id> or its link",
+    )
 
 
 def _asked(agent: Agent, runs: Sequence[str]) -> set[tuple[str, str]]:
     found = set()
     for run in runs:
-        run_id = run_id_of(run)
-        refs = [ref for store in agent.stores.values() if (ref := store.look(run_id)) is not None]
+        run_id, project = run_named(run)
+        refs = _look(agent.stores.values(), run_id, project) or _look(agent.discover(), run_id, project)
         if not refs:
             raise ConfigError(
                 "no store of agent.yaml has this run",
@@ -101,9 +107,18 @@ def _asked(agent: Agent, runs: Sequence[str]) -> set[tuple[str, str]]:
     return found
 
 
+def _look(stores: Iterable[Store], run_id: str, project: str) -> list[RunRef]:
+    meant = [store for store in stores if not project or store.uri.endswith(f"/{project}")]
+    return [ref for store in meant if (ref := store.look(run_id)) is not None]
+
+
 def _scan(agent: Agent) -> tuple[None, list[tuple[str, str]]]:
     down = []
-    for store in agent.stores.values():
+    try:
+        agent.discover()
+    except RetryableError as error:
+        down.append((error.subject, error.what))
+    for store in list(agent.stores.values()):
         try:
             store.ping()
             agent.reconciler.sweep(store, backlog=True)

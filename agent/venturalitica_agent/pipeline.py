@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ class World:
 
     Attributes:
         store_of: the store behind an id. policy_of: the policy behind a digest.
-        roots: store id -> local folders that dataset files may be read from.
+        roots_of: the local folders that dataset files of a store's runs may be read from.
         sandbox_facts: tier and profile, as proven by the canary; empty when there is no sandbox.
     """
 
@@ -53,7 +53,7 @@ class World:
     records: Records
     cache: Cache
     sandbox: Sandbox
-    roots: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    roots_of: Callable[[str], Sequence[Path]] = lambda _: ()
     sandbox_facts: Callable[[], Mapping[str, str]] = dict
     clock: Callable[[], float] = time.time
 
@@ -134,13 +134,14 @@ def _measure(
     task: AuditTask, policy: Policy, run: Run, store: Store, world: World
 ) -> tuple[Subject, list[Measurement | Unmeasured], tuple[str, ...]]:
     """One result for every control that applies at training time, and what a reader of them should know."""
-    from venturalitica_agent.evaluate.measure import measure, unmeasured
+    from venturalitica_agent.evaluate.families import measure_all
+    from venturalitica_agent.evaluate.measure import unmeasured
     from venturalitica_agent.evaluate.sample import build_sample
     from venturalitica_agent.fetch.subject import fetch_subject
     from venturalitica_agent.fetch.tables import read_table
 
     needs = Needs.of(policy.controls)
-    subject = fetch_subject(store, run, needs, task.plan, world.cache, roots=world.roots.get(store.id, ()))
+    subject = fetch_subject(store, run, needs, task.plan, world.cache, roots=world.roots_of(store.id))
     found: dict[str, Measurement | Unmeasured] = {}
     notes: list[str] = []
     ready = [m.name for m in run.models if m.ready]
@@ -168,7 +169,7 @@ def _measure(
                 sample = build_sample(frame, subject, predictions, target=target, prediction=prediction)
                 notes += [f"{split.value}: {note}" for about in sample.notes.values() for note in about]
                 asked = [c for c in controls if (c.target, c.prediction) == (target, prediction)]
-                found |= {c.id: measure(c, sample) for c in asked}
+                found |= measure_all(asked, sample)
     return subject, [found[c.id] for c in policy.controls if not c.skip], tuple(dict.fromkeys(notes))
 
 

@@ -20,13 +20,13 @@ _LONGEST_PAUSE = 300.0
 
 
 class Poll:
-    """One thread that asks one store.
+    """Asks one store, again and again: from a thread of its own (`start`), or by turns of a scheduler (`turn`).
 
     Args:
         every: seconds between two questions; a version check makes 0.1 affordable.
         on_runs: called with what was seen, from the polling thread.
         on_error: called with each failure and the pause (seconds) before the next question; whatever goes wrong, the
-            thread goes on asking.
+            asking goes on.
     """
 
     def __init__(
@@ -45,7 +45,9 @@ class Poll:
         self._clock = clock
         self._version: int | None = None
         self._newest = 0
+        self._began = 0
         self._unfinished: frozenset[str] = frozenset()
+        self._failures = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=f"poll-{store.id}", daemon=True)
 
@@ -63,8 +65,9 @@ class Poll:
         if version is not None and version == self._version:
             return
         now = int(self._clock() * 1000)
+        self._began = self._began or now  # also when this question fails: the next one must reach back to it
         # A forged end time in the future must not carry the window past the runs that really end now.
-        since = min(self._newest or now, now) - OVERLAP_MS
+        since = min(self._newest or self._began, now) - OVERLAP_MS
         seen = list(self._store.recent(since))
         # Whoever was running and is in no answer ended at a time before the window: a clock was wrong, or lied.
         missing = self._unfinished - {r.run_id for r in seen}
@@ -76,18 +79,25 @@ class Poll:
         self._version = version  # only now: what failed half-way is asked again
 
     def _loop(self) -> None:
-        failures = 0
         pause = self._every
         while not self._stop.wait(pause):
-            error = self._failure()
-            if error is None:
-                failures = 0
-                pause = self._every if self._every < 1 else self._every * random.uniform(0.9, 1.1)
-            else:
-                failures += 1
-                pause = min(_LONGEST_PAUSE, max(1.0, self._every) * 2 ** min(failures, 8))
-                pause *= random.uniform(0.8, 1.2)
-                self._on_error(error, pause)
+            pause = self.turn()
+
+    def turn(self) -> float:
+        """One question, and for how many seconds to rest before the next; never raises.
+
+        Times jitter, so that many agents don't ask as one. After failures they grow, and are never shorter than the
+        store itself asks for.
+        """
+        error = self._failure()
+        if error is None:
+            self._failures = 0
+            return self._every if self._every < 1 else self._every * random.uniform(0.9, 1.1)
+        self._failures += 1
+        pause = min(_LONGEST_PAUSE, max(1.0, self._every) * 2 ** min(self._failures, 8)) * random.uniform(0.8, 1.2)
+        pause = float(max(pause, error.pause))
+        self._on_error(error, pause)
+        return pause
 
     def _failure(self) -> RetryableError | None:
         """Ask; what went wrong, if anything did, as something that is tried again."""

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+# Ids of the runs that we write ourselves, to show an audit in a tracker's lineage, begin so. They are never audited.
+AUDIT_RUN = "vl-audit-"
+
 
 class RunStatus(StrEnum):
     """MLflow's five run states."""
@@ -29,6 +32,8 @@ class RunRef:
         store: id of the store (`Store.id`).
         start_time, end_time: milliseconds since the epoch, chosen by the client, so never trusted for order alone.
         inputs: a fingerprint of what is linked to the run (datasets in, models out).
+        mark: tells one end of the run from another where the end time can't: W&B only knows a last heartbeat, which
+            whoever edits the run may move, so there it is the length of the history.
     """
 
     store: str
@@ -39,11 +44,12 @@ class RunRef:
     end_time: int | None = None
     deleted: bool = False
     inputs: str = ""
+    mark: str = ""
 
     @property
     def revision(self) -> str:
         """Changes exactly when the run must be looked at again: it ended anew, or its inputs changed."""
-        return f"{self.status}@{self.end_time or 0}#{self.inputs}"
+        return f"{self.status}@{self.mark or self.end_time or 0}#{self.inputs}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,11 @@ class LoggedModel:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Everything that an audit may read of a run, at one moment."""
+    """Everything that an audit may read of a run, at one moment.
+
+    Attributes:
+        tables: artifact paths of the tables that the run logged as such.
+    """
 
     ref: RunRef
     name: str
@@ -96,4 +106,5 @@ class Run:
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     datasets: tuple[LoggedDataset, ...] = ()
+    tables: tuple[str, ...] = ()
     models: tuple[LoggedModel, ...] = ()

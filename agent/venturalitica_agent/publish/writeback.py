@@ -1,5 +1,5 @@
-"""Writing a verdict back: artifacts, read back, then the models' tags, and the run's own tags last. They are the commit
-point: whoever sees the status finds everything else complete."""
+"""Writing a verdict back: artifacts, read back, then lineage and the models' tags, and the run's own tags last. They
+are the commit point: whoever sees the status finds everything else complete."""
 
 from __future__ import annotations
 
@@ -83,6 +83,10 @@ def publish(store: Store, run: Run, decisions: Sequence[tuple[Decision, Evidence
     if still.revision != run.ref.revision:
         raise RunChanged("the run changed while it was audited", subject=f"run {run.ref.run_id}")
     tags = verdict_tags(decisions)
+    evidence = {path: content for _, bundle in decisions for path, content in bundle.files.items()}
+    used = {d.subject.model.model_id for d, _ in decisions if d.subject.model}
+    used |= {data.name for d, _ in decisions for data in d.subject.data.values()}
+    store.link_audit(run, sorted(used), evidence, tags)
     on_models = {name: tags[name] for name in (f"{PREFIX}{n}" for n in ("status", "policy", "evidence_digest"))}
     audited = {(d.subject.model.model_id, d.subject.model.name) for d, _ in decisions if d.subject.model}
     store.tag_models(run.ref.run_id, [m for m in run.models if (m.model_id, m.name) in audited], on_models)

@@ -64,7 +64,7 @@ def _store(fields: Fields, folder: Path) -> StoreSettings | None:
         "wandb_offline": fields.read("wandb_offline", lambda scalar: str(folder_path(scalar, folder)), ""),
     }
     ui = fields.read("ui", page_url, "")
-    poll = fields.read("poll", some_time, 5.0)
+    poll = fields.read("poll", some_time, 30.0 if "wandb" in fields else 5.0)
     artifacts = fields.list_of("artifacts", partial(folder_path, folder=folder))
     fields.close()
     if len(kinds) != 1:

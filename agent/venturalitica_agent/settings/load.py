@@ -11,7 +11,14 @@ from typing import TypeVar
 from venturalitica_agent.errors import ConfigError
 from venturalitica_agent.settings.audits import read_audits, read_stores, tracking_store
 from venturalitica_agent.settings.environment import PREFIX, Variables
-from venturalitica_agent.settings.model import CacheSettings, SandboxSettings, Settings, StoreSettings, WebSettings
+from venturalitica_agent.settings.model import (
+    CacheSettings,
+    SandboxSettings,
+    Settings,
+    StoreSettings,
+    WandbSettings,
+    WebSettings,
+)
 from venturalitica_agent.settings.values import (
     duration,
     folder_path,
@@ -20,7 +27,9 @@ from venturalitica_agent.settings.values import (
     size,
     some_time,
     state_url,
+    wandb_project,
     whole,
+    yes_or_no,
 )
 from venturalitica_agent.strict_yaml import (
     BadValue,
@@ -101,6 +110,7 @@ class _Reader:
             concurrency=self._setting(self._root, "concurrency", _count(1, 64), plain.concurrency),
             cache=self._cache(plain.cache),
             sandbox=self._sandbox(plain.sandbox),
+            wandb=self._wandb(plain.wandb),
             web=self._web(plain.web),
             environment=self._variables.credentials(),
         )
@@ -128,6 +138,14 @@ class _Reader:
         )
         fields.close()
         return sandbox
+
+    def _wandb(self, plain: WandbSettings) -> WandbSettings:
+        fields = self._section("wandb")
+        wandb = WandbSettings(
+            audit_runs=self._setting(fields, "wandb.audit_runs", _anywhere(yes_or_no), plain.audit_runs)
+        )
+        fields.close()
+        return wandb
 
     def _web(self, plain: WebSettings) -> WebSettings:
         fields = self._section("web")
@@ -168,7 +186,10 @@ class _Reader:
             settings = replace(settings, stores=self._found_stores())
         if not settings.stores:
             missing.append(
-                ("no store is named and none was found", "set MLFLOW_TRACKING_URI or name one under 'stores'")
+                (
+                    "no store is named and none was found",
+                    "set MLFLOW_TRACKING_URI, or WANDB_ENTITY and WANDB_PROJECT, or name one under 'stores'",
+                )
             )
         if settings.policies == Path():
             settings = replace(settings, policies=self._found_policies() or Path())
@@ -186,12 +207,30 @@ class _Reader:
         return settings
 
     def _found_stores(self) -> tuple[StoreSettings, ...]:
+        return (*self._found_mlflow(), *self._found_wandb())
+
+    def _found_mlflow(self) -> tuple[StoreSettings, ...]:
         uri = self._variable("MLFLOW_TRACKING_URI", mlflow_uri, "")
         if uri:
             return (tracking_store(uri),)
         database, runs = self._folder / "mlflow.db", self._folder / "mlruns"
         found = [f"sqlite:///{database}"] if database.is_file() else []
         return tuple(tracking_store(uri) for uri in (*found, *([str(runs)] if _is_file_store(runs) else ())))
+
+    def _found_wandb(self) -> tuple[StoreSettings, ...]:
+        """What W&B's own variables name, as its SDK reads them, and the offline runs that it keeps below `./wandb`.
+
+        A key in this folder's `.env` is meant for this folder, so it is enough: it means every project of its owner.
+        One in the environment may be there for other programs, so it isn't.
+        """
+        entity = self._variable("WANDB_ENTITY", _anywhere(_one_name), "")
+        project = self._variable("WANDB_PROJECT", _anywhere(_one_name), "")
+        meant = entity or project or "WANDB_API_KEY" in self._variables.credentials()
+        found = [StoreSettings("wandb", f"{entity}/{project or '*'}", poll=30.0)] if meant else []
+        folder = self._folder / "wandb"
+        if folder.is_dir() and next(folder.glob("offline-run-*"), None):
+            found.append(StoreSettings("wandb_offline", str(folder)))
+        return tuple(found)
 
     def _found_policies(self) -> Path | None:
         candidates = (self._folder / "policies", self._folder / "model_policy.yaml")
@@ -210,6 +249,10 @@ def _is_file_store(folder: Path) -> bool:
 def _anywhere(convert: Callable[[Scalar], T]) -> Convert[T]:
     """A converter that doesn't care where relative paths start."""
     return lambda scalar, _: convert(scalar)
+
+
+def _one_name(scalar: Scalar) -> str:
+    return wandb_project(Scalar(f"x/{scalar.text}", None)).partition("/")[2]
 
 
 def _count(low: int, high: int) -> Convert[int]:

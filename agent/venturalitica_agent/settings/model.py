@@ -20,9 +20,11 @@ class StoreSettings:
     Attributes:
         kind: "mlflow", "wandb" or "wandb_offline".
         uri: mlflow: an absolute folder, `sqlite:///<absolute file>`, or a database or http(s) URL; wandb:
-            `entity/project`; wandb_offline: an absolute folder. May hold credentials, so it is never in `repr`.
-        ui: where deep links point; default: the URI itself, without credentials, if it is http, else empty.
-        poll: seconds between two looks at a store that can't be watched; default 5.
+            `entity/project`, or `entity/*` for every project of the entity, which is the key's default one where it is
+            empty; wandb_offline: an absolute folder. May hold credentials, so it is never in `repr`.
+        ui: where deep links point; default: the URI itself, without credentials, if it is http, else empty; for W&B
+            the address that its SDK knows.
+        poll: seconds between two looks at a store that can't be watched; default 5, for W&B 30.
         artifacts: absolute local folders, beside the store's own, that data may be read from; default none.
     """
 
@@ -100,6 +102,13 @@ class CacheSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WandbSettings:
+    """How audits show in W&B: audit_runs: whether each audited run gets an audit run, for the lineage graph."""
+
+    audit_runs: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class WebSettings:
     """Where the status page listens: host (default 127.0.0.1) and TCP port (default 8321)."""
 
@@ -117,7 +126,7 @@ class Settings:
         policies: absolute folder or file of policies.
         state: SQLAlchemy URL of the agent's own database: `sqlite:///<absolute file>` (default
             `.venturalitica/agent.db`) or `postgresql://...`. May hold credentials, so it is never in `repr`.
-        cache, sandbox, web: see there.
+        cache, sandbox, wandb, web: see there.
         audits: in the order of the file; empty: each policy's own `applies_to` says which runs.
         settle: seconds of quiet after a run's end before it is due; default 5.
         reconcile: seconds between two sweeps over whole stores; default 60.
@@ -139,6 +148,7 @@ class Settings:
     stale_running: float = 86_400.0
     concurrency: int = 2
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)
+    wandb: WandbSettings = field(default_factory=WandbSettings)
     web: WebSettings = field(default_factory=WebSettings)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     file: Path | None = None

@@ -132,11 +132,17 @@ def artifact_glob(scalar: Scalar) -> str:
 
 
 def wandb_project(scalar: Scalar) -> str:
-    """`entity/project`."""
+    """`entity/project`, or `entity/*`."""
     text = _one_line(scalar)
-    if not re.fullmatch(r"[\w.-]+/[\w. -]+", text):
+    if not re.fullmatch(r"[\w.-]+/([\w. -]+|\*)", text):
         raise BadValue(f"must be entity/project, not {shown(text)}")
     return text
+
+
+def yes_or_no(scalar: Scalar) -> bool:
+    if not isinstance(scalar.value, bool):
+        raise BadValue(f"must be true or false, not {shown(scalar.text)}")
+    return scalar.value
 
 
 def port(scalar: Scalar) -> int:

@@ -140,7 +140,7 @@ def _row(entry: Entry, now: float) -> dict[str, Any]:
 
 def _entry(row: sa.RowMapping) -> Entry:
     status, _, rest = row["revision"].partition("@")
-    inputs = rest.partition("#")[2]
+    mark, _, inputs = rest.partition("#")
     ref = RunRef(
         store=row["store"],
         run_id=row["run_id"],
@@ -150,6 +150,7 @@ def _entry(row: sa.RowMapping) -> Entry:
         end_time=row["end_time"],
         deleted=row["phase"] == Phase.GONE,
         inputs=inputs,
+        mark="" if mark == str(row["end_time"] or 0) else mark,
     )
     return Entry(
         ref=ref,

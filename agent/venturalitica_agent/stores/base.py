@@ -23,7 +23,18 @@ class Store(Protocol):
 
     Every method raises `StoreUnavailable` (retryable) when the store doesn't answer and `RunGone` when the run
     was deleted. Nothing a store returns is trusted.
+
+    Attributes:
+        roots: local folders that its data may be read from.
+        sweep_every: seconds between two full scans at least: 0 where one costs nearly nothing.
     """
+
+    roots: tuple[Path, ...]
+    sweep_every: float
+
+    def prepare(self) -> None:
+        """Import and connect ahead of need, so that the first audit doesn't pay for it. Never raises."""
+        ...
 
     @property
     def id(self) -> str:
@@ -69,6 +80,15 @@ class Store(Protocol):
         """Copy all files of a model into the folder `destination`; refuses links, devices and paths outside."""
         ...
 
+    def resolve(self, reference: str) -> Sequence[RemoteFile]:
+        """The files of a W&B artifact named as in agent.yaml (`evalset:latest`, `evalset:v3`, `entity/project/…`), as
+        paths that `fetch_file` takes, for any run: `evalset:v3/test.csv`, with the version that the name means now.
+
+        Raises:
+            PermanentError: the tracker has no such thing.
+        """
+        ...
+
     # -- writing ----------------------------------------------------------------------------------------------
     def put_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
         """Write artifacts (POSIX path -> bytes) to the run. Never changes its status or times."""
@@ -86,6 +106,17 @@ class Store(Protocol):
 
     def tag_models(self, run_id: str, models: Sequence[LoggedModel], tags: Mapping[str, str]) -> None:
         """Set the same tags on the run's logged models and their registered versions."""
+        ...
+
+    def link_audit(
+        self, run: Run, used: Sequence[str], evidence: Mapping[str, bytes], about: Mapping[str, str]
+    ) -> None:
+        """Show the audit in the tracker's own lineage, where it has one; doing it again changes nothing.
+
+        Args:
+            used: what was audited: model ids, and data by the paths that `fetch_file` takes.
+            evidence: artifact path -> bytes. about: the verdict's tags.
+        """
         ...
 
     # -- links ------------------------------------------------------------------------------------------------

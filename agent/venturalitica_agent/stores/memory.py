@@ -1,7 +1,11 @@
-"""A store that lives in memory: the twin of the real ones for tests, with the same promises and the same refusals."""
+"""A store that lives in memory: the twin of the real ones for tests, with the same promises and the same refusals.
+
+A file whose path begins with `name:v3/` is one of that W&B artifact, as in a W&B store.
+"""
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,11 +23,16 @@ class MemoryStore:
     Attributes:
         down: while True every call raises StoreUnavailable.
         model_tags: model id (or `path` of an MLflow 2 model) -> the tags that `tag_models` set.
+        linked: run id -> what `link_audit` was given last.
     """
+
+    roots: tuple[Path, ...] = ()
+    sweep_every = 0.0
 
     def __init__(self, id_: str = "memory", *, ui: str = "") -> None:
         self.down = False
         self.model_tags: dict[str, dict[str, str]] = {}
+        self.linked: dict[str, tuple[tuple[str, ...], dict[str, bytes], dict[str, str]]] = {}
         self._id = id_
         self._ui = ui.rstrip("/")
         self._runs: dict[str, Run] = {}
@@ -67,6 +76,9 @@ class MemoryStore:
     @property
     def uri(self) -> str:
         return f"memory:{self._id}"
+
+    def prepare(self) -> None:
+        """Nothing has to be warm."""
 
     def ping(self) -> None:
         if self.down:
@@ -121,6 +133,23 @@ class MemoryStore:
         for path, content in files.items():
             _write(destination / safe_relative(path), content)
 
+    def resolve(self, reference: str) -> Sequence[RemoteFile]:
+        self.ping()
+        name, _, alias = reference.partition(":")
+        with self._lock:
+            versioned = self._versioned()
+        versions = [int(p.removeprefix(f"{name}:v").partition("/")[0]) for p in versioned if p.startswith(f"{name}:v")]
+        folder = f"{name}:v{max(versions)}/" if alias == "latest" and versions else f"{reference}/"
+        found = [RemoteFile(path, len(content)) for path, content in versioned.items() if path.startswith(folder)]
+        if not found:
+            raise PermanentError("there is no such artifact", subject=reference, remedy="correct its name or its alias")
+        return found
+
+    def _versioned(self) -> dict[str, bytes]:
+        """The files of artifacts, whichever run logged them."""
+        every = (item for files in self._files.values() for item in sorted(files.items()))
+        return {path: content for path, content in every if re.match(r"[^:]+:v\d+/", path)}
+
     def put_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
         with self._lock:
             self._alive(run_id)
@@ -130,7 +159,8 @@ class MemoryStore:
     def read_file(self, run_id: str, path: str) -> bytes:
         with self._lock:
             self._alive(run_id)
-            content = self._files[run_id].get(str(safe_relative(path)))
+            files = self._versioned() | self._files[run_id]
+            content = files.get(str(safe_relative(path)))
         if content is None:
             raise PermanentError("there is no such artifact", subject=path)
         return content
@@ -151,6 +181,13 @@ class MemoryStore:
             for model in models:
                 self.model_tags.setdefault(model.model_id or model.path, {}).update(tags)
             self._version += 1
+
+    def link_audit(
+        self, run: Run, used: Sequence[str], evidence: Mapping[str, bytes], about: Mapping[str, str]
+    ) -> None:
+        with self._lock:
+            self._alive(run.ref.run_id)
+            self.linked[run.ref.run_id] = (tuple(used), dict(evidence), dict(about))
 
     def run_link(self, run: Run) -> str:
         return f"{self._ui}/#/experiments/{run.ref.experiment_id}/runs/{run.ref.run_id}" if self._ui else ""

@@ -3,12 +3,12 @@ lives in the three modules that build on this one."""
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -20,6 +20,7 @@ from venturalitica_agent.errors import PermanentError, RecordUnreadable, RunGone
 from venturalitica_agent.logging import clean
 from venturalitica_agent.stores import local_files
 from venturalitica_agent.stores.base import RemoteFile
+from venturalitica_agent.stores.naming import input_fingerprint, redacted, store_id, text, texts
 
 if TYPE_CHECKING:
     from venturalitica_agent.stores.mlflow_api import MlflowClient
@@ -35,27 +36,6 @@ _LOCATIONS = 1000  # artifact roots that are remembered: enough for the runs in 
 _TAGS_AT_ONCE = 100  # source: mlflow.utils.validation.MAX_TAGS_PER_BATCH
 
 
-def redacted(uri: str) -> str:
-    """The URI without user, password, query or fragment: what may be shown, logged and hashed."""
-    parts = urlsplit(uri)
-    if not parts.netloc:
-        return uri
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{host}{port}{parts.path}".rstrip("/")
-
-
-def store_id(uri: str) -> str:
-    """Twelve hex characters that name a store in our state and in audit ids."""
-    return sha256(redacted(uri).encode()).hexdigest()[:12]
-
-
-def input_fingerprint(links: Sequence[str]) -> str:
-    """The same text for the same set of links, whatever kind of store reports them; empty for no links."""
-    return sha256("\n".join(sorted(links)).encode()).hexdigest()[:16] if links else ""
-
-
 class MlflowAccess:
     """Reading and writing of one MLflow store through MLflow's own client.
 
@@ -64,6 +44,8 @@ class MlflowAccess:
         roots: local folders that artifacts of this store may live in.
         ui: where deep links point; empty when no UI is known.
     """
+
+    sweep_every = 0.0
 
     def __init__(self, uri: str, *, roots: Sequence[Path] = (), ui: str = "") -> None:
         self._tracking_uri = uri
@@ -144,9 +126,11 @@ class MlflowAccess:
         """See `Store.look`; the stores that know a cheaper way do it that way."""
         from venturalitica_agent.stores.mlflow_api import MlflowException
 
+        if not _is_plain(run_id):
+            return None
         with self._asking(f"run {run_id}"):
             try:
-                return self._ref(self._client.get_run(_plain(run_id)))
+                return self._ref(self._client.get_run(run_id))
             except MlflowException as error:
                 if error.error_code == _ABSENT:
                     return None
@@ -192,13 +176,14 @@ class MlflowAccess:
         self._locations[run_id] = found.info.artifact_uri
         return Run(
             ref=ref,
-            name=_text(found.info.run_name),
-            experiment=_text(experiment),
+            name=text(found.info.run_name),
+            experiment=text(experiment),
             artifact_uri=found.info.artifact_uri,
-            tags=_texts(found.data.tags),
-            params=_texts(found.data.params),
+            tags=texts(found.data.tags),
+            params=texts(found.data.params),
             metrics=dict(found.data.metrics),
             datasets=tuple(_dataset(i) for i in (found.inputs.dataset_inputs if found.inputs else ())),
+            tables=tuple(_tables(found.data.tags.get("mlflow.loggedArtifacts", ""))),
             models=models,
         )
 
@@ -229,7 +214,7 @@ class MlflowAccess:
                 raise
             return LoggedModel(name=f"{model_id} (deleted)", location="", model_id=model_id, ready=False, step=step)
         return LoggedModel(
-            name=_text(logged.name) or model_id,
+            name=text(logged.name) or model_id,
             location=logged.artifact_location,
             model_id=model_id,
             ready=str(logged.status).rsplit(".", 1)[-1] == "READY",
@@ -328,6 +313,13 @@ class MlflowAccess:
             if file.path.startswith(prefix):
                 self._fetch(model.location, file.path, destination / file.path.removeprefix(prefix))
 
+    def resolve(self, reference: str) -> Sequence[RemoteFile]:
+        raise PermanentError(
+            "this is an MLflow store, which has no W&B artifacts",
+            subject=reference[:200],
+            remedy="use {artifact: …}, {dataset: …} or {file: …} in agent.yaml, or select runs of W&B only",
+        )
+
     def read_file(self, run_id: str, path: str) -> bytes:
         location = self._location(run_id)
         local = self._local(location)
@@ -380,7 +372,7 @@ class MlflowAccess:
 
     def get_tags(self, run_id: str) -> Mapping[str, str]:
         with self._asking(f"run {run_id}"):
-            return _texts(_settled(lambda: self._client.get_run(run_id)).data.tags)
+            return texts(_settled(lambda: self._client.get_run(run_id)).data.tags)
 
     def tag_models(self, run_id: str, models: Sequence[LoggedModel], tags: Mapping[str, str]) -> None:
         for model in models:
@@ -393,6 +385,11 @@ class MlflowAccess:
                     for name, value in tags.items():
                         self._client.set_model_version_tag(version.name, version.version, name, value)
 
+    def link_audit(
+        self, run: Run, used: Sequence[str], evidence: Mapping[str, bytes], about: Mapping[str, str]
+    ) -> None:
+        """Nothing: MLflow has no lineage graph; the models' tags lead to the evidence."""
+
     # -- links ----------------------------------------------------------------------------------------------
     def run_link(self, run: Run) -> str:
         if not self._ui:
@@ -400,8 +397,12 @@ class MlflowAccess:
         return f"{self._ui}/#/experiments/{quote(run.ref.experiment_id, safe='')}/runs/{quote(run.ref.run_id, safe='')}"
 
 
+def _is_plain(run_id: str) -> bool:
+    return run_id.isascii() and run_id.isalnum()
+
+
 def _plain(run_id: str) -> str:
-    if not (run_id.isascii() and run_id.isalnum()):
+    if not _is_plain(run_id):
         raise UntrustedInput("is not a run id", subject=repr(run_id[:80]))
     return run_id
 
@@ -413,15 +414,6 @@ def _is_version_of(version: Any, model: LoggedModel, run_id: str) -> bool:
         return version.model_id == model.model_id or source in (f"models:/{model.model_id}", model.location)
     sources = (f"{base}/{model.path}".rstrip("/") for base in (f"runs:/{run_id}", model.location))
     return not version.model_id and source in sources
-
-
-def _text(value: str | None) -> str:
-    """A name as text that can be encoded: a lone surrogate in it would stop every file that quotes it."""
-    return (value or "").encode("utf-8", "replace").decode()
-
-
-def _texts(values: Mapping[str, str]) -> dict[str, str]:
-    return {_text(name): _text(value) for name, value in values.items()}
 
 
 def _connection_lost(words: str) -> bool:
@@ -444,14 +436,24 @@ def _settled(ask: Callable[[], T]) -> T:
         pause = min(0.01, 2 * pause)
 
 
+def _tables(tag: str) -> Iterator[str]:
+    try:
+        entries = json.loads(tag) if tag else []
+    except (ValueError, RecursionError):
+        return
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, dict) and entry.get("type") == "table" and isinstance(entry.get("path"), str):
+            yield entry["path"]
+
+
 def _dataset(given: Any) -> LoggedDataset:
     context = next((t.value for t in given.tags if t.key == "mlflow.data.context"), "")
     return LoggedDataset(
-        name=_text(given.dataset.name),
-        digest=_text(given.dataset.digest),
-        context=_text(context),
-        source_type=_text(given.dataset.source_type),
-        source=_text(given.dataset.source),
-        schema=_text(given.dataset.schema),
-        profile=_text(given.dataset.profile),
+        name=text(given.dataset.name),
+        digest=text(given.dataset.digest),
+        context=text(context),
+        source_type=text(given.dataset.source_type),
+        source=text(given.dataset.source),
+        schema=text(given.dataset.schema),
+        profile=text(given.dataset.profile),
     )

@@ -16,7 +16,8 @@ import yaml
 
 from venturalitica_agent.domain.run import RunRef, RunStatus
 from venturalitica_agent.errors import StoreUnavailable
-from venturalitica_agent.stores.mlflow_client import MlflowAccess, input_fingerprint
+from venturalitica_agent.stores.mlflow_client import MlflowAccess
+from venturalitica_agent.stores.naming import input_fingerprint
 
 # source: mlflow.entities.run_status, mlflow.protos.service_pb2.RunStatus
 _STATUS = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}

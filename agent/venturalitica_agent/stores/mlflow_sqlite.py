@@ -13,7 +13,8 @@ from pathlib import Path
 
 from venturalitica_agent.domain.run import RunRef, RunStatus
 from venturalitica_agent.errors import StoreUnavailable
-from venturalitica_agent.stores.mlflow_client import MlflowAccess, input_fingerprint
+from venturalitica_agent.stores.mlflow_client import MlflowAccess
+from venturalitica_agent.stores.naming import input_fingerprint
 
 _RUNS = """
 SELECT r.run_uuid, r.experiment_id, r.status, r.start_time, r.end_time, r.lifecycle_stage

@@ -67,3 +67,16 @@ def test_models_and_files_are_copied(store: MemoryStore, tmp_path: Path) -> None
     store.fetch_file("r", "a.txt", tmp_path / "deep" / "a.txt")
     assert (tmp_path / "model" / "MLmodel").read_bytes() == b"x"
     assert (tmp_path / "deep" / "a.txt").read_bytes() == b"a"
+
+
+def test_artifacts_of_wandb_are_found_by_version_and_by_their_newest(store: MemoryStore, tmp_path: Path) -> None:
+    """Whichever run logged them, as paths that can be fetched for any run."""
+    files = {"evalset:v9/test.csv": b"9", "evalset:v10/test.csv": b"10", "evalset2:v11/test.csv": b"11", "a:b": b""}
+    store.add(finished("other"), files)
+    assert [f.path for f in store.resolve("evalset:latest")] == ["evalset:v10/test.csv"]
+    assert [f.path for f in store.resolve("evalset:v9")] == ["evalset:v9/test.csv"]
+    store.fetch_file("r", "evalset:v9/test.csv", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"9"
+    for reference in ("evalset:v1", "none:latest", "evalset"):
+        with pytest.raises(PermanentError, match="no such artifact"):
+            store.resolve(reference)
