@@ -1,5 +1,5 @@
-"""Brings the parts of the documentation that follow from the code up to date: docs/metrics.md, and every `--help` text
-that a page quotes. A test fails until this has been run:
+"""Brings up to date what follows from the code: docs/metrics.md, every `--help` text that a page quotes, and the JSON
+Schema of policies. A test fails until this has been run:
 
     .venv/bin/python scripts/refresh_docs.py
 """
@@ -13,27 +13,62 @@ import sys
 from pathlib import Path
 
 from venturalitica_agent.domain.metric import ALIASES, METRICS, MetricSpec, Need
+from venturalitica_agent.policy.json_schema import schema_text
 
 ROOT = Path(__file__).resolve().parent.parent
+SCHEMA = ROOT / "agent" / "venturalitica_agent" / "policy" / "policy.schema.json"
 _HELP = re.compile(r"(```text\n\$ venturalitica-agent ([a-z ]*)--help\n).*?```", re.DOTALL)
 
 _GAP = "Newcombe score difference"
 _RATIO = "Katz log ratio; MOVER ratio of Wilson intervals where a count is under 5"
 
+_DRAWN = "Dirichlet draws of the table"
+_MEAN = "Student; where all rows are alike, the Wilson score of the share of the bound"
+_FREE = "Student; none where all rows are alike, so that nothing is decided"
+
 # What `Measurement.interval.method` starts with (or, for ratios, is one of), metric by metric.
 INTERVALS = {
     "accuracy": "Wilson score",
+    "balanced_accuracy": "MOVER mean of Wilson intervals",
     "precision": "Wilson score",
     "recall": "Wilson score",
     "f1": "Wilson score of TP/(TP+FP+FN), transformed",
+    "f1_macro": _DRAWN,
+    "f1_weighted": _DRAWN,
+    "mcc": _DRAWN,
     "roc_auc": "DeLong; Wilson score at the rarer class's n where the scores are perfect or constant",
+    "roc_auc_ovr": "DeLong; Wilson score at the rarer class's n where the scores are perfect or constant",
+    "average_precision": "Wilson score at the positives' n",
+    "brier": _MEAN,
+    "log_loss": _MEAN,
+    "ece": "simulated distance of the bins",
+    "mae": _FREE,
+    "rmse": _FREE,
+    "r2": "delta method on log(1 − R²); none where no residual is left, so that nothing is decided",
+    "abs_mean_residual": _FREE,
+    "mae_diff": "MOVER difference, Student",
+    "mae_ratio": "MOVER ratio, Student",
+    "mean_residual_diff": "MOVER difference, Student",
     "disparate_impact": _RATIO,
     "demographic_parity_diff": _GAP,
     "equal_opportunity_diff": _GAP,
     "equalized_odds_diff": _GAP,
     "equalized_odds_ratio": _RATIO,
     "predictive_parity": _GAP,
+    "false_positive_rate_diff": _GAP,
+    "false_negative_rate_diff": _GAP,
+    "demographic_parity_diff_ovr": _GAP,
+    "equal_opportunity_diff_ovr": _GAP,
+    "ece_diff": "MOVER difference, simulated distance of the bins",
+    "worst_group_accuracy": "Wilson score",
+    "worst_group_precision": "Wilson score",
+    "worst_group_recall": "Wilson score",
+    "worst_group_f1": "Wilson score of TP/(TP+FP+FN), transformed",
+    "worst_group_selection_rate": "Wilson score",
+    "worst_group_false_positive_rate": "Wilson score",
+    "worst_group_false_negative_rate": "Wilson score",
     "class_imbalance": "Wilson score of the share, as odds",
+    "minority_share": "Wilson score",
     "data_completeness": "exact count of this table",
     "min_group_n": "exact count of this table",
 }
@@ -55,35 +90,70 @@ _NEEDS = """## What the needs mean
 | predictions | the predicted classes: the model's answer, or a column bound to the role `prediction` |
 | outcome | labels or predictions, as the control's `of` says |
 | scores | the model's probability of the positive class, or a column bound to the role `score` |
-| groups | the control's `role`, bound to a column |
+| probabilities | the model's probability of every class; for two classes a column bound to the role `score` will do |
+| true quantities | the role `target`, bound to a column of finite numbers |
+| predicted quantities | the answer of a regression model, or a column of numbers bound to the role `prediction` |
+| groups | the control's `role`, bound to a column; of a list of roles, each bound to one |
 | cells | the table itself: which cells are missing |
 | positive class | `positive:` of the `target` column in agent.yaml. Without it only 0/1, \
 false/true and "0"/"1" have one; anything else is not guessed |
 """
 
+_GROUPS = """## Groups
+
+People without a value in a group column are a group of their own, `(missing)`; values that no declared group holds are
+`(other)`. With `reference:` each group is compared with that one; without it every pair is. A group under `min_group`
+is never a reference and never compared: it is listed, and the control is `inconclusive`.
+
+**Intersections.** `role: [gender, age]` compares every combination of the groups of both roles, by the same rules,
+also a combination that no row has: it is then listed with n=0 and the control is `inconclusive`. Who is missing in one
+role is `(missing)` in the intersection. More than 200 combinations are refused.
+"""
+
 _INTERVALS = """## Intervals
 
-The level is 95 % unless the control says `level:`. All intervals are closed forms: no random numbers, the same answer
-every time.
+The level is 95 % unless the control says `level:`. Nearly all intervals are closed forms. Those of `f1_macro`,
+`f1_weighted`, `mcc` and `ece` are drawn, with a fixed seed that is in the evidence. So the answer is the same every
+time. A test simulates samples of 100 rows a group and more, with rates from 0.1 to 0.9: the 95 % intervals of
+proportions, differences and ratios cover the truth in 93 to 97 % of them.
 
 - **Wilson score**: Wilson, JASA 22 (1927). **Newcombe**: Newcombe, Statistics in Medicine 17 (1998) 873, method 10.
 - **Katz log ratio**: Katz et al., Biometrics 34 (1978) 469. Where a count is under 5 its normal approximation is not
   used, and the ratio's interval is made from the two Wilson intervals (**MOVER**).
-- **DeLong**: the variance of the area under the ROC curve from its placement values.
+- **DeLong**: the variance of the area under the ROC curve from its placement values. For several classes it is that of
+  a row's mean placement over all curves.
+- **MOVER** makes the interval of a sum, difference or ratio of independent parts from those of the parts: Zou & Donner,
+  Statistics in Medicine 27 (2008) 1693.
+- **Dirichlet draws**: 1,000 tables of labels by predictions that could be behind the one seen. To the rows seen come
+  two that were not, one right and one wrong, so a table without a mistake is not taken for proof that there are none.
+- **Student**: of a mean over rows. A mean of rows that are all alike has no known spread, so it decides nothing. A
+  regression without any error is then `inconclusive`, and a note asks whether the target is among the inputs.
+- **Wilson score at the positives' n**: Boyd, Eng & Page, ECML PKDD 2013, with Wilson's interval for the plain one.
+- **Simulated distance of the bins**: a calibration error found is over 0 by chance alone. The interval reaches as far
+  down (and up) as that chance does at 95 %, so a calibrated model's interval begins at 0.
 - **More than two groups** (or two rates, as in equalized odds): each pair gets an interval of level 1 − 0.05/m, for m
   pairs (Bonferroni). They all hold at once with at least 95 %, so the widest gap is covered whichever pair it is.
+- **Holm**: controls of one policy on the same table with the same article and the same group roles are one family, if
+  they are decided on an interval and not only reported. With m of them open each is asked at level 1 − 0.05/m; those
+  decided leave, and the others are asked again as a smaller family. The level used stands beside the interval, and a
+  note says why.
+- **The worst group**: each of m groups gets an interval of level 1 − 0.05/m, so the lowest rate is covered whichever
+  group has it.
+- **One class against the rest** (`_ovr`): the classes are one family with the pairs of groups; m counts them all.
+- **Few rows**: where one of the two groups that make a gap of rates has under 30 rows behind its rate, a note tells the
+  two-sided p of Fisher's exact test of no difference. The interval decides all the same.
 - **Exact count of this table**: completeness and group sizes describe the table that was audited. They are not
   estimates, so their interval is one point.
 
 An interval covers the chance of drawing these rows. It does not cover a table that is unlike the people the system will
-meet, and it is not corrected for the number of controls in a policy.
+meet. Controls of different articles or roles are different questions, and not corrected for each other.
 """
 
-_ALIASES = """## Names of the Venturalítica SDK
+_ALIASES = """## Other names
 
-These keys of SDK policies mean the same and are accepted:
+These keys of the Venturalítica SDK, scikit-learn and fairlearn mean the same and are accepted:
 
-| SDK key | here |
+| key | here |
 |---|---|
 """
 
@@ -93,8 +163,8 @@ These do not mean the same, or are not measured yet, and are refused with a sent
 - `equalized_odds_ratio` in an SDK file. There it is the sum of the two gaps (0 to 2), not a ratio. Write
   `equalized_odds_diff` (the larger gap, 0 to 1) and review the threshold. In our own policy shape
   `equalized_odds_ratio` is fairlearn's ratio.
-- `k_anonymity`, `l_diversity`, `t_closeness`, `data_minimization`, `group_min_positive_rate`, the multiclass
-  families and the score aggregates: not yet.
+- `k_anonymity`, `l_diversity`, `t_closeness`, `data_minimization`, `group_min_positive_rate`, the SDK's multiclass
+  families and its score aggregates: not yet. See `worst_group_selection_rate` and the metrics that end in `_ovr`.
 
 Two more differences, for who compares numbers: the SDK drops groups of fewer than 5 rows and answers 1.0 where a
 disparate impact cannot be computed. Here a group under `min_group` makes the control `inconclusive`, and what cannot be
@@ -109,16 +179,19 @@ def metrics_page() -> str:
     methods = ["| metric | interval |", "|---|---|"]
     methods += [f"| `{name}` | {INTERVALS[name]} |" for name in METRICS]
     aliases = [f"| `{key}` | `{name}` |" for key, name in ALIASES.items()]
-    parts = ["\n".join(rows) + "\n", _NEEDS, _INTERVALS, "\n".join(methods) + "\n"]
+    parts = ["\n".join(rows) + "\n", _NEEDS, _GROUPS, _INTERVALS, "\n".join(methods) + "\n"]
     return "\n".join([_HEAD, *parts, _ALIASES + "\n".join(aliases) + "\n" + _DIFFERENT])
 
 
 def _row(spec: MetricSpec) -> str:
-    span = f"{spec.low:g} and up" if spec.high == float("inf") else f"{spec.low:g} to {spec.high:g}"
+    infinite = float("inf")
+    span = f"{spec.low:g} and up" if spec.high == infinite else f"{spec.low:g} to {spec.high:g}"
+    if spec.low == -infinite:
+        span = f"up to {spec.high:g}"
     if spec.name == "disparate_impact":
         span = "0 to 1; with `reference:` it may exceed 1"
     needs = [need.value for need in Need if need in spec.needs] + ["positive class"] * spec.positive
-    formula = f"`{spec.source}`" if "." in spec.source else spec.source
+    formula = f"`{spec.source}`" if spec.source.startswith(("sklearn", "fairlearn")) else spec.source
     return f"| `{spec.name}` | {spec.title} | {span} | {spec.better} | {', '.join(needs)} | {formula} |"
 
 
@@ -138,6 +211,7 @@ def help_text(words: list[str]) -> str:
 
 def main() -> None:
     (ROOT / "docs" / "metrics.md").write_text(metrics_page(), encoding="utf-8")
+    SCHEMA.write_text(schema_text(), encoding="utf-8")
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         before = path.read_text(encoding="utf-8")
         after = with_help(before)

@@ -1,4 +1,4 @@
-"""`make bench`: latency from a run's end to its tag, and what watching costs while nothing happens."""
+"""`make bench`: what measuring costs, latency from a run's end to its tag, and what watching costs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "acceptance"))
 import training
 from mlflow import MlflowClient
 from tests.benchmarks import stores
+from tests.benchmarks.measuring import measuring
 from workplace import AUDITS, Workplace
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -26,9 +27,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=15, help="runs to time, per kind of store")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds of idling to measure, per kind of store")
-    parser.add_argument("only", nargs="*", choices=["latency", "idle", []], help="which to run (default: both)")
+    parser.add_argument("only", nargs="*", choices=["latency", "idle", "measuring", []], help="which (default: all)")
     given = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start")
+    if not given.only or "measuring" in given.only:
+        measuring()
     for kind in ("sqlite", "files"):
         if not given.only or "latency" in given.only:
             latency(kind, given.runs)

@@ -133,14 +133,14 @@ def test_the_metrics_page_follows_from_the_declarations(refresh: ModuleType) -> 
 def test_the_documented_interval_is_the_one_that_is_computed(metric: str, refresh: ModuleType) -> None:
     rng = np.random.default_rng(1)
     y = rng.integers(0, 2, 400)
-    frame = pd.DataFrame({"y": y, "p": np.where(rng.random(400) < 0.2, 1 - y, y), "s": rng.random(400) + y / 2})
+    frame = pd.DataFrame({"y": y, "p": np.where(rng.random(400) < 0.2, 1 - y, y), "s": (rng.random(400) + y / 2) / 1.5})
     frame["g"] = rng.choice(["a", "b"], 400)
     columns = {"target": "y", "prediction": "p", "score": "s", "group": "g"}
     sample = build_sample(frame, Subject(binding={r: ColumnBinding(r, c, "declared") for r, c in columns.items()}))
     role = "group" if Need.GROUPS in METRICS[metric].needs else None
     found = measure(Control("c", metric, Requirement(Op.GE, 0.5), role=role, of=Outcome.PREDICTIONS), sample)
     assert isinstance(found, Measurement), found
-    method = re.sub(r", Bonferroni over \d+ pairs$", "", found.interval.method)
+    method = re.sub(r", Bonferroni over \d+ (pairs|groups)$", "", found.interval.method)
     assert method == refresh.INTERVALS[metric].partition(";")[0]
 
 

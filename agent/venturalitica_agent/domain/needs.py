@@ -55,11 +55,11 @@ class Needs:
 
 
 def _of(control: Control) -> SplitNeeds:
-    needs = METRICS[control.metric].needs
-    labels = Need.OUTCOME in needs and control.of is Outcome.LABELS
-    predictions = Need.OUTCOME in needs and control.of is Outcome.PREDICTIONS
+    spec = METRICS[control.metric]
+    labels = Need.OUTCOME in spec.needs and control.of is Outcome.LABELS
+    predictions = Need.OUTCOME in spec.needs and control.of is Outcome.PREDICTIONS
     return SplitNeeds(
-        groups=frozenset({control.role} if control.role else ()),
-        targets=frozenset({control.target} if labels or Need.LABELS in needs else ()),
-        predictions=frozenset({control.prediction} if predictions or needs & {Need.PREDICTIONS, Need.SCORES} else ()),
+        groups=frozenset(control.roles),
+        targets=frozenset({control.target} if labels or spec.needs & {Need.LABELS, Need.TRUTH} else ()),
+        predictions=frozenset({control.prediction} if predictions or spec.of_model else ()),
     )

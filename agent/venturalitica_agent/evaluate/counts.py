@@ -6,17 +6,19 @@ resampled tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from venturalitica_agent.domain.policy import Outcome
-from venturalitica_agent.evaluate.coding import Coded
+from venturalitica_agent.evaluate.grouping import Grouping
 from venturalitica_agent.evaluate.sample import Sample
+from venturalitica_agent.evaluate.undefined import Undefined
 
 NEGATIVE, POSITIVE, ABSENT = 0, 1, 2
+MAX_CELLS = 2_000_000
 
 Counts = NDArray[np.int64]
 """(..., groups, 3, 3): rows by group, by label and by prediction; each negative, positive or absent."""
@@ -44,19 +46,72 @@ class Rate:
     needs: str
 
 
-def count(sample: Sample, role: str | None = None) -> Counts:
-    """(groups, 3, 3) of a role, or (1, 3, 3) of the whole table. Rows with an absent label or prediction are in it."""
-    group = sample.groups[role].codes if role is not None else np.zeros(sample.n, dtype=np.int64)
-    groups = len(sample.groups[role].names) if role is not None else 1
-    cell = (group * 3 + _state(sample, sample.labels)) * 3 + _state(sample, sample.predictions)
-    return np.bincount(cell, minlength=groups * 9).reshape(groups, 3, 3)
+def confusion(sample: Sample, grouping: Grouping | None = None) -> Counts:
+    """(groups, k + 1, k + 1): rows by group, by label and by prediction, each one of k classes or (the last) absent.
+
+    Labels and predictions share their classes; where only one of them is there, the other is absent in every row.
+
+    Raises:
+        Undefined: when there are too many classes to tell them all apart in every group.
+    """
+    k, groups = len(classes(sample)), _groups(grouping)
+    if groups * (k + 1) ** 2 > MAX_CELLS:
+        raise Undefined(
+            f"{k} classes in {groups} groups are too many to tell apart", remedy="bind wider groups or fewer classes"
+        )
+    return _tabulate(sample, grouping, [*range(k), k])
 
 
-def _state(sample: Sample, column: Coded | None) -> NDArray[np.int64]:
-    if column is None or sample.positive is None:
-        return np.full(sample.n, ABSENT, dtype=np.int64)
-    states = np.array([*(v == sample.positive for v in column.values), ABSENT], dtype=np.int64)
-    return states[column.codes]
+def count(sample: Sample, grouping: Grouping | None = None) -> Counts:
+    """(groups, 3, 3) by positive and negative. Rows with an absent label or prediction are in it."""
+    return _tabulate(sample, grouping, [*(int(v == sample.positive) for v in classes(sample)), ABSENT])
+
+
+def classes(sample: Sample) -> tuple[object, ...]:
+    """The values that labels and predictions share."""
+    known = sample.labels if sample.labels is not None else sample.predictions
+    return known.values if known is not None else ()
+
+
+def _tabulate(sample: Sample, grouping: Grouping | None, states: Sequence[int]) -> Counts:
+    """The only pass over the rows. `states` of the classes, then (the highest) that of an absent one."""
+    table, width = np.array(states, dtype=np.int64), states[-1] + 1
+    columns = (sample.labels, sample.predictions)
+    label, prediction = (table[column.codes] if column is not None else table[[-1]] for column in columns)
+    cell = label * width + prediction
+    if grouping is not None:
+        cell = cell + grouping.codes * width**2
+    groups = _groups(grouping)
+    found = np.bincount(np.broadcast_to(cell, sample.n), minlength=groups * width**2)
+    return found.reshape(groups, width, width)
+
+
+def _groups(grouping: Grouping | None) -> int:
+    return len(grouping.names) if grouping is not None else 1
+
+
+def against_rest(counts: Counts, positive: int) -> Counts:
+    """(..., groups, k + 1, k + 1) to (..., groups, 3, 3): one class against all others."""
+    member = np.zeros((counts.shape[-1], 3), dtype=np.int64)
+    member[:-1, NEGATIVE] = 1
+    member[positive] = 0, 1, 0
+    member[-1, ABSENT] = 1
+    folded: Counts = member.T @ counts @ member
+    return folded
+
+
+def right(counts: Counts) -> Counts:
+    """(..., groups, k + 1, k + 1) to (..., groups, 3, 3) in which the positive prediction is the right one.
+
+    Every known label counts as positive: the true positive rate of that table is the accuracy over all classes.
+    """
+    known = counts[..., :-1, :-1]
+    hits = np.trace(known, axis1=-2, axis2=-1)
+    table = np.zeros((*counts.shape[:-2], 3, 3), dtype=np.int64)
+    table[..., POSITIVE, POSITIVE] = hits
+    table[..., POSITIVE, NEGATIVE] = known.sum(axis=(-2, -1)) - hits
+    table[..., ABSENT, ABSENT] = counts.sum(axis=(-2, -1)) - known.sum(axis=(-2, -1))
+    return table
 
 
 def _known(counts: Counts) -> Counts:
@@ -82,8 +137,8 @@ def _selected_predictions(counts: Counts) -> Rates:
     return _share(predictions[..., POSITIVE], predictions[..., :ABSENT].sum(axis=-1))
 
 
-def _given_label(label: int) -> Callable[[Counts], Rates]:
-    return lambda counts: _share(counts[..., label, POSITIVE], _known(counts)[..., label, :].sum(axis=-1))
+def _given_label(label: int, prediction: int = POSITIVE) -> Callable[[Counts], Rates]:
+    return lambda counts: _share(counts[..., label, prediction], _known(counts)[..., label, :].sum(axis=-1))
 
 
 def _precision(counts: Counts) -> Rates:
@@ -112,8 +167,18 @@ SELECTION = {
         "prediction",
     ),
 }
+ACCURACY = Rate("accuracy", "rows with a label and a prediction", _given_label(POSITIVE), _complete, _BOTH)
+"""Of the counts that `right` makes."""
 TRUE_POSITIVE = Rate("true positive rate", "rows with a positive label", _given_label(POSITIVE), _complete, _BOTH)
 FALSE_POSITIVE = Rate("false positive rate", "rows with a negative label", _given_label(NEGATIVE), _complete, _BOTH)
+FALSE_NEGATIVE = Rate(
+    "false negative rate", "rows with a positive label", _given_label(POSITIVE, NEGATIVE), _complete, _BOTH
+)
 PRECISION = Rate("precision", "rows predicted positive", _precision, _complete, _BOTH)
 JACCARD = Rate("Jaccard index", "rows with a positive label or prediction", _jaccard, _complete, _BOTH)
-"""F1 = 2J / (1 + J)."""
+"""F1 = 2J / (1 + J): see `f1_of_jaccard`."""
+
+
+def f1_of_jaccard(index: NDArray[np.float64]) -> NDArray[np.float64]:
+    """F1 from TP/(TP+FP+FN), which is a proportion: Hand, Christen & Kirielle, Mach. Learn. 110 (2021) 451."""
+    return 2 * index / (1 + index)

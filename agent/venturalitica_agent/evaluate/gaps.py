@@ -11,12 +11,13 @@ folded.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from venturalitica_agent.evaluate.intervals import SMALL, Floats, newcombe, ratio
+from venturalitica_agent.evaluate.intervals import SMALL, Ends, Floats, difference_of, newcombe, ratio, ratio_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,20 @@ class Gap:
         i, j = self.pairs(numerators.shape[-1])
         each = 1 - (1 - level) / (len(i) * len(numerators))
         arms = numerators[:, i], denominators[:, i], numerators[:, j], denominators[:, j]
+        return self._folded(*(ratio if self.is_ratio else newcombe)(*arms, each))
+
+    def interval_of(self, values: Floats, ends: Callable[[float], Ends], level: float) -> tuple[float, float]:
+        """The simultaneous interval of (groups) independent estimates; `ends` gives their intervals at a level."""
+        i, j = self.pairs(len(values))
+        low, high = ends(1 - (1 - level) / len(i))
+        arms = (values[i], low[i], high[i]), (values[j], low[j], high[j])
+        return self._folded(*(ratio_of if self.is_ratio else difference_of)(*arms))
+
+    def _folded(self, low: Floats, high: Floats) -> tuple[float, float]:
+        """The interval of the gap, from one for each pair that together hold at the level."""
         if not self.is_ratio:
-            low, high = newcombe(*arms, each)
             nearest = np.maximum(0.0, np.maximum(low, -high))
             return float(nearest.max()), float(np.maximum(np.abs(low), np.abs(high)).max())
-        low, high = ratio(*arms, each)
         if not self.directed:
             with np.errstate(divide="ignore"):
                 low, high = np.minimum(low, 1 / high), np.minimum(np.minimum(high, 1 / low), 1.0)

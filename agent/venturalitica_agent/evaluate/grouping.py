@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,42 @@ def group(series: pd.Series[Any], binding: ColumnBinding) -> Grouping | Problem:
             f"declare `groups:` or `bins:` for columns.{binding.role}",
         )
     return _finish(binding, coded, list(range(len(coded.values))), _unique_names(coded.values))
+
+
+def cross(groupings: Sequence[Grouping]) -> Grouping | Problem:
+    """The intersections of several roles: every combination of their groups, also those without a row.
+
+    A row that is "(missing)" in one of them is so in the intersection, and else likewise for "(other)".
+    """
+    if len(groupings) == 1:
+        return groupings[0]
+    unknown = (OTHER_GROUP, MISSING_GROUP)
+    named = [[i for i, name in enumerate(g.names) if name not in unknown] for g in groupings]
+    n = math.prod(len(own) for own in named)
+    role = " × ".join(g.role for g in groupings)
+    if n > MAX_GROUPS:
+        return Problem(
+            f"{role} makes {n} groups; at most {MAX_GROUPS} can be compared",
+            "declare wider `groups:` or `bins:`, or cross fewer roles",
+        )
+    codes = np.zeros(len(groupings[0].codes), dtype=np.int64)
+    rest = np.zeros(len(codes), dtype=np.int64)  # 1 = other, 2 = missing
+    for grouping, own in zip(groupings, named, strict=True):
+        place = np.zeros(len(grouping.names), dtype=np.int64)
+        place[own] = np.arange(len(own))
+        codes = codes * len(own) + place[grouping.codes]
+        state = np.array([unknown.index(name) + 1 if name in unknown else 0 for name in grouping.names])
+        rest = np.maximum(rest, state[grouping.codes])
+    names = [
+        " × ".join(parts)
+        for parts in product(*([g.names[i] for i in o] for g, o in zip(groupings, named, strict=True)))
+    ]
+    for kind, name in enumerate(unknown, start=1):
+        if (rest == kind).any():
+            codes[rest == kind] = len(names)
+            names.append(name)
+    notes = tuple(dict.fromkeys(note for g in groupings for note in g.notes))
+    return Grouping(role, " × ".join(g.column for g in groupings), codes, tuple(names), notes)
 
 
 def _declared(coded: Coded, binding: ColumnBinding) -> Grouping | Problem:

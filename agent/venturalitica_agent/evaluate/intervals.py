@@ -1,4 +1,4 @@
-"""Confidence intervals of proportions, of their differences and ratios, and of the area under a ROC curve.
+"""Confidence intervals of proportions and means, of their differences and ratios, and of the area under a ROC curve.
 
 All are closed forms: no random numbers, the same answer for ever, and usable at the narrow tails that comparing many
 groups needs (a simulation would take millions of draws there). Counts may be fractions, so that one can ask what an
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
+from scipy.special import gammaln, ndtri, stdtrit
 
 Floats = NDArray[np.float64]
 Ends = tuple[Floats, Floats]
+Arm = tuple[Floats, Floats, Floats]
+"""An estimate with the low and high end of its interval."""
 
 SMALL = 5
 """Under so many rows in any cell the normal approximation of a log ratio isn't used."""
@@ -34,8 +36,15 @@ def wilson(k: ArrayLike, n: ArrayLike, level: float) -> Ends:
 
 def newcombe(k1: ArrayLike, n1: ArrayLike, k2: ArrayLike, n2: ArrayLike, level: float) -> Ends:
     """Interval of k1/n1 - k2/n2 from the two Wilson intervals. Newcombe, Stat. Med. 17 (1998) 873, method 10."""
-    p1, l1, u1 = _with_wilson(k1, n1, level)
-    p2, l2, u2 = _with_wilson(k2, n2, level)
+    return difference_of(_with_wilson(k1, n1, level), _with_wilson(k2, n2, level))
+
+
+def difference_of(first: Arm, second: Arm) -> Ends:
+    """Interval of first - second, two independent estimates of any kind, from the interval of each.
+
+    The method of variance estimates recovery (MOVER): Zou & Donner, Stat. Med. 27 (2008) 1693.
+    """
+    (p1, l1, u1), (p2, l2, u2) = first, second
     d = p1 - p2
     return d - np.hypot(p1 - l1, u2 - p2), d + np.hypot(u1 - p1, p2 - l2)
 
@@ -65,8 +74,12 @@ def mover_ratio(k1: ArrayLike, n1: ArrayLike, k2: ArrayLike, n2: ArrayLike, leve
     recommended for small samples by Fagerland, Lydersen & Laake, ibid. 24 (2015) 224. The high end is infinite where
     the second proportion may be 0.
     """
-    p1, l1, u1 = _with_wilson(k1, n1, level)
-    p2, l2, u2 = _with_wilson(k2, n2, level)
+    return ratio_of(_with_wilson(k1, n1, level), _with_wilson(k2, n2, level))
+
+
+def ratio_of(first: Arm, second: Arm) -> Ends:
+    """Interval of first / second, two independent estimates that can't be negative, from the interval of each."""
+    (p1, l1, u1), (p2, l2, u2) = first, second
     product = p1 * p2
     least, most = l1 * (2 * p1 - l1), u1 * (2 * p1 - u1)
     below, above = l2 * (2 * p2 - l2), u2 * (2 * p2 - u2)
@@ -76,10 +89,45 @@ def mover_ratio(k1: ArrayLike, n1: ArrayLike, k2: ArrayLike, n2: ArrayLike, leve
     return np.where(l1 <= 0, 0.0, low), np.where(l2 <= 0, np.inf, high)
 
 
-def _with_wilson(k: ArrayLike, n: ArrayLike, level: float) -> tuple[Floats, Floats, Floats]:
+def sum_of(weights: Floats, values: Floats, ends: Ends) -> tuple[float, float]:
+    """Interval of the sum of weights (>= 0) * independent estimates, from the interval of each. Zou & Donner 2008."""
+    total = float((weights * values).sum())
+    below, above = weights * (values - ends[0]), weights * (ends[1] - values)
+    return total - float(np.sqrt((below**2).sum())), total + float(np.sqrt((above**2).sum()))
+
+
+def mean(value: ArrayLike, deviation: ArrayLike, n: ArrayLike, level: float) -> Ends:
+    """Student's interval of the mean of n values with their standard deviation; unbounded where that is 0 or unknown.
+
+    Values that are all alike show no spread, which isn't to say that there is none.
+    """
+    value, deviation, n = (np.asarray(x, dtype=float) for x in (value, deviation, n))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        half = stdtrit(n - 1, 0.5 + level / 2) * deviation / np.sqrt(n)
+    half = np.where((n >= 2) & (deviation > 0), half, np.inf)
+    return value - half, value + half
+
+
+def _with_wilson(k: ArrayLike, n: ArrayLike, level: float) -> Arm:
     k, n = np.asarray(k, dtype=float), np.asarray(n, dtype=float)
     low, high = wilson(k, n, level)
     return k / n, low, high
+
+
+def fisher(k1: int, n1: int, k2: int, n2: int) -> float:
+    """Two-sided p of Fisher's exact test that k1 of n1 and k2 of n2 have the same proportion behind them.
+
+    The probability of all tables with these margins that are at most as likely as this one (within 1e-7, as in R).
+    """
+    hits = np.arange(max(0, k1 + k2 - n2), min(n1, k1 + k2) + 1)
+    log = _log_choose(n1, hits) + _log_choose(n2, k1 + k2 - hits)
+    chance = np.exp(log - log.max())
+    return float(min(1.0, chance[chance <= chance[k1 - hits[0]] * (1 + 1e-7)].sum() / chance.sum()))
+
+
+def _log_choose(n: int, k: NDArray[np.int64]) -> Floats:
+    found: Floats = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    return found
 
 
 def midranks(values: ArrayLike) -> Floats:
@@ -96,10 +144,16 @@ def auc(positives: Floats, negatives: Floats) -> tuple[float, float]:
     (2014) 1389. It is NaN when a class has one row.
     """
     m, n = len(positives), len(negatives)
-    ranks = midranks(np.concatenate([positives, negatives]))
-    over_negatives = (ranks[:m] - midranks(positives)) / n
-    over_positives = 1 - (ranks[m:] - midranks(negatives)) / m
-    value = float((ranks[:m].sum() - m * (m + 1) / 2) / (m * n))
+    value, over_negatives, over_positives = placements(positives, negatives)
     if min(m, n) < 2:
         return value, float("nan")
     return value, float(over_negatives.var(ddof=1) / m + over_positives.var(ddof=1) / n)
+
+
+def placements(positives: Floats, negatives: Floats) -> tuple[float, Floats, Floats]:
+    """Area under the ROC curve, and for each positive (negative) the share of the others that it is rightly beyond."""
+    m, n = len(positives), len(negatives)
+    ranks = midranks(np.concatenate([positives, negatives]))
+    over_negatives = (ranks[:m] - midranks(positives)) / n
+    over_positives = 1 - (ranks[m:] - midranks(negatives)) / m
+    return float((ranks[:m].sum() - m * (m + 1) / 2) / (m * n)), over_negatives, over_positives

@@ -42,8 +42,8 @@ def measure(control: Control, sample: Sample) -> Measurement | Unmeasured:
         return Unmeasured(control.id, control.metric, nothing.what, nothing.remedy)
     flip_rate, flip_notes = _flip_rate(control, estimate)
     noted = [note for part in parts for note in sample.notes.get(part, ())]
-    if control.role is not None and Need.GROUPS in spec.needs:
-        noted += sample.groups[control.role].notes
+    if Need.GROUPS in spec.needs:
+        noted += sample.grouping(control.roles).notes
     return Measurement(
         control=control.id,
         metric=control.metric,
@@ -69,10 +69,18 @@ def unmeasured(control: Control, problem: Problem) -> Unmeasured:
 def _parts(control: Control, spec: MetricSpec) -> Iterator[str]:
     """The parts of a sample that the control can't do without, by their key in `Sample.problems`."""
     outcome = "labels" if control.of is Outcome.LABELS else "predictions"
-    of_need = {Need.LABELS: "labels", Need.PREDICTIONS: "predictions", Need.OUTCOME: outcome, Need.SCORES: "scores"}
+    of_need = {
+        Need.LABELS: "labels",
+        Need.PREDICTIONS: "predictions",
+        Need.OUTCOME: outcome,
+        Need.SCORES: "scores",
+        Need.PROBABILITIES: "probabilities",
+        Need.TRUTH: "truth",
+        Need.ESTIMATES: "estimates",
+    }
     yield from (part for need, part in of_need.items() if need in spec.needs)
     if Need.GROUPS in spec.needs:
-        yield f"role:{control.role}"
+        yield from (f"role:{role}" for role in control.roles or (None,))
     if spec.positive:
         yield "positive"
 
@@ -82,10 +90,9 @@ def _problem(control: Control, sample: Sample, part: str) -> Problem | None:
         return sample.problems[part]
     if part.startswith("role:") and control.role is None:
         return Problem("the control names no group role", "add `role:` to the control")
-    if part.startswith("role:") and control.role not in sample.groups:
-        return Problem(
-            f"no column is bound to the role {control.role!r}", f"add {control.role!r} to `columns:` in agent.yaml"
-        )
+    role = part.removeprefix("role:")
+    if role != part and role not in sample.groups:
+        return Problem(f"no column is bound to the role {role!r}", f"add {role!r} to `columns:` in agent.yaml")
     return None
 
 

@@ -6,7 +6,7 @@ so that no metric ever guesses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from venturalitica_agent.domain.subject import Predictions, Problem, Subject
 from venturalitica_agent.evaluate.alignment import Scalar, align, positive_class, translate
-from venturalitica_agent.evaluate.coding import MAX_CLASSES, Coded, encode, find, listing
-from venturalitica_agent.evaluate.grouping import Grouping, group
+from venturalitica_agent.evaluate.coding import MAX_CLASSES, Coded, encode, find, find_all, listing
+from venturalitica_agent.evaluate.grouping import Grouping, cross, group
+from venturalitica_agent.evaluate.undefined import Undefined
 
 T = TypeVar("T")
 
@@ -30,10 +31,13 @@ class Sample:
         n: rows of the table, also those whose label or prediction is missing.
         labels, predictions: None when not there; when both are there they share one tuple of values.
         scores: (n,) score of the positive class, NaN = missing.
+        probabilities: (n, k) of every class, in the order of the labels' values; NaN = missing.
+        truth, estimates: (n,) target and answer of a regression, NaN = missing.
         positive: the positive class, one of the values; None when not known.
         groups: role -> grouping, for every bound role that can be one.
         missing_by_row: (n,) missing cells of each row; n_columns: columns of the table.
-        problems: why a part is not there, by "labels", "predictions", "scores", "positive", "role:<role>".
+        problems: why a part is not there, by "labels", "predictions", "scores", "probabilities", "truth", "estimates",
+            "positive", "role:<role>".
         notes: what a person should know, by the same keys.
     """
 
@@ -45,8 +49,18 @@ class Sample:
     groups: Mapping[str, Grouping]
     missing_by_row: NDArray[np.int64]
     n_columns: int
+    probabilities: NDArray[np.float64] | None = None
+    truth: NDArray[np.float64] | None = None
+    estimates: NDArray[np.float64] | None = None
     problems: Mapping[str, Problem] = field(default_factory=dict)
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def grouping(self, roles: Sequence[str]) -> Grouping:
+        """The groups of one bound role, or the intersections of several."""
+        found = cross([self.groups[role] for role in roles])
+        if isinstance(found, Problem):
+            raise Undefined(found.what, remedy=found.remedy)
+        return found
 
 
 def build_sample(
@@ -91,11 +105,15 @@ class _Builder:
             both = self._keep("predictions", self._aligned(labels, predictions, positive, theirs))
             labels, predictions = both or (labels, None)
         scores = self._score_column() if answer is None else self._model_scores(answer, positive)
+        chances = self._probabilities(answer, labels, scores, positive)
         return Sample(
             n=len(self.frame),
             labels=labels,
             predictions=predictions,
             scores=self._keep("scores", scores),
+            probabilities=self._keep("probabilities", chances),
+            truth=self._keep("truth", self._quantities(self.target, labels)),
+            estimates=self._keep("estimates", self._estimates(answer, predictions)),
             positive=positive,
             groups=self._groups(),
             missing_by_row=self.frame.isna().to_numpy(dtype=bool).sum(axis=1, dtype=np.int64),
@@ -212,10 +230,7 @@ class _Builder:
         series = self._column(self.score)
         if isinstance(series, Problem):
             return series
-        numbers = pd.to_numeric(series, errors="coerce")
-        if (numbers.isna() & series.notna()).any():
-            return Problem(f"column {series.name!r} holds values that are not numbers")
-        return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+        return _numbers(series)
 
     def _model_scores(self, answer: Predictions, positive: object | None) -> NDArray[np.float64] | Problem:
         if answer.n != len(self.frame):
@@ -230,6 +245,62 @@ class _Builder:
             return Problem(f"the model's classes {classes} do not hold the positive class {listing([positive])}")
         return np.asarray(answer.scores, dtype=np.float64)[:, index]
 
+    def _probabilities(
+        self,
+        answer: Predictions | None,
+        labels: Coded | None,
+        scores: NDArray[np.float64] | Problem,
+        positive: object | None,
+    ) -> NDArray[np.float64] | Problem:
+        """Those of the model; a score column is that of two classes."""
+        if labels is None:
+            return self.problems["labels"]
+        if answer is None:
+            if isinstance(scores, Problem):
+                return scores
+            if positive is None or len(labels.values) != 2:
+                what = f"the column of scores is that of one class, and the labels are {listing(labels.values)}"
+                return Problem(what, "log a model that has predict_proba")
+            return np.column_stack([scores if v == positive else 1 - scores for v in labels.values])
+        if answer.n != len(self.frame):
+            return self.problems["predictions"]
+        if answer.scores is None or answer.score_classes is None:
+            return Problem("the model gives no class probabilities", "log a model that has predict_proba")
+        index, _ = find_all(labels.values, answer.score_classes)
+        columns = [i for i in index if i is not None]
+        if len(columns) < len(index):
+            known = listing(answer.score_classes)
+            return Problem(f"the model's classes {known} do not hold all of the labels {listing(labels.values)}")
+        return np.asarray(answer.scores, dtype=np.float64)[:, columns]
+
+    def _estimates(self, answer: Predictions | None, predictions: Coded | None) -> NDArray[np.float64] | Problem:
+        if answer is None:
+            missing = None if self.prediction in self.subject.binding else self.subject.problems.get("model")
+            return missing or self._quantities(self.prediction, predictions)
+        if answer.n != len(self.frame):
+            return Problem(f"the model answered {answer.n} rows, the data has {len(self.frame)}")
+        if answer.numbers is not None:
+            return np.asarray(answer.numbers, dtype=np.float64)
+        if answer.codes is None or not all(type(v) in (int, float) for v in answer.values or ("",)):
+            return Problem(
+                "the model answers with classes, not with quantities", "ask for a metric of classes, or log a regressor"
+            )
+        return np.array(answer.values, dtype=np.float64)[answer.codes]
+
+    def _quantities(self, role: str, coded: Coded | None) -> NDArray[np.float64] | Problem:
+        """A column as finite numbers. What has been read as few classes needn't be read again, row by row."""
+        series = self._column(role)
+        if isinstance(series, Problem):
+            return series
+        if coded is not None and not all(isinstance(v, int | float) for v in coded.values):
+            values = pd.to_numeric(pd.Series(list(coded.values), dtype=object), errors="coerce")
+            if values.isna().any():
+                return Problem(f"column {series.name!r} holds values that are not numbers")
+        numbers = _numbers(series)
+        if not isinstance(numbers, Problem) and np.isinf(numbers).any():
+            return Problem(f"column {series.name!r} holds infinite values", "remove or correct these rows")
+        return numbers
+
     def _groups(self) -> dict[str, Grouping]:
         groups = {}
         for role, binding in self.subject.binding.items():
@@ -240,3 +311,12 @@ class _Builder:
             if kept := self._keep(f"role:{role}", found):
                 groups[role] = kept
         return groups
+
+
+def _numbers(series: pd.Series[Any]) -> NDArray[np.float64] | Problem:
+    if series.dtype.kind in "mM":
+        return Problem(f"column {series.name!r} holds times, not numbers")
+    numbers = pd.to_numeric(series.astype(object) if series.dtype == "category" else series, errors="coerce")
+    if (numbers.isna() & series.notna()).any():
+        return Problem(f"column {series.name!r} holds values that are not numbers")
+    return numbers.to_numpy(dtype=np.float64, na_value=np.nan)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 
-from venturalitica_agent.domain.metric import METRICS
+from venturalitica_agent.domain.metric import METRICS, Form
 from venturalitica_agent.domain.policy import Control, DecideOn, Op
 from venturalitica_agent.domain.verdict import GroupStat, Interval, Measurement, Status, Unmeasured
 from venturalitica_agent.evaluate.grouping import MISSING_GROUP, OTHER_GROUP
 
-_RATIOS = ("disparate_impact", "equalized_odds_ratio")
+_ERRORS = ("false positive rate", "false negative rate", "mean absolute error", "calibration error")
+"""Rates of which less is better: it is the higher that has to come down."""
+_UNDIRECTED = ("mean residual",)
 _LISTED = 6
 
 
@@ -78,15 +80,24 @@ def _seen(control: Control, measurement: Measurement) -> str:
         return f"{_title(control)} is {value} (n={measurement.n})"
     low, high = measurement.extremes
     if control.metric == "min_group_n":
-        return f"Smallest group of {control.role} is {low} with {measurement.value:.0f} rows"
+        return f"Smallest group of {control.role_name} is {low} with {measurement.value:.0f} rows"
     if not measurement.rate:
         return f"Ratio of the rarest class ({low}) to the commonest ({high}) is {value} (n={measurement.n})"
     first, second = _stat(measurement, low), _stat(measurement, high)
-    kind = "ratio" if control.metric in _RATIOS else "difference"
+    rate = measurement.rate[:1].upper() + measurement.rate[1:]
+    form = METRICS[control.metric].form
+    if form is Form.WORST:
+        worst, which = (first, "lowest") if METRICS[control.metric].better == "higher" else (second, "highest")
+        compared = sum(group.compared for group in measurement.groups)
+        return f"{rate} of {worst.group} is {value} (n={_n(worst)}), the {which} of {compared} groups"
     return (
-        f"{measurement.rate.capitalize()} of {low} is {number(first.value or 0.0)} (n={first.denominator}), "
-        f"of {high} {number(second.value or 0.0)} (n={second.denominator}): {kind} {value}"
+        f"{rate} of {low} is {number(first.value or 0.0)} (n={_n(first)}), "
+        f"of {high} {number(second.value or 0.0)} (n={_n(second)}): {form.value} {value}"
     )
+
+
+def _n(stat: GroupStat) -> int:
+    return stat.n if stat.denominator is None else stat.denominator
 
 
 def _interval(interval: Interval, threshold: float) -> str:
@@ -131,24 +142,30 @@ def _unknown_groups(control: Control, measurement: Measurement) -> str:
     advice = []
     if MISSING_GROUP in small:
         n = _stat(measurement, MISSING_GROUP).n
-        advice.append(f"Fill in the missing values of {control.role} (n={n}).")
+        advice.append(f"Fill in the missing values of {control.role_name} (n={n}).")
     if OTHER_GROUP in small:
         n = _stat(measurement, OTHER_GROUP).n
-        advice.append(f"Declare a group for the other values of {control.role} (n={n}).")
+        advice.append(f"Declare a group for the other values of {control.role_name} (n={n}).")
     return " ".join(advice)
 
 
 def _rate_to_reach(control: Control, measurement: Measurement) -> str:
-    """The rate that the lower group would need while the higher stays, where the requirement asks for less of a gap."""
-    if not measurement.rate or measurement.extremes is None:
+    """The rate that the group worse off would need while the other stays, where less of a gap is required."""
+    form = METRICS[control.metric].form
+    if not measurement.rate or measurement.extremes is None or measurement.rate in _UNDIRECTED or form is Form.WORST:
         return ""
     low, high = measurement.extremes
-    top, threshold = _stat(measurement, high).value or 0.0, control.require.threshold
-    if control.metric in _RATIOS and control.require.op in (Op.GE, Op.GT):
-        goal = top * threshold
-    elif control.metric not in _RATIOS and control.require.op in (Op.LE, Op.LT):
-        goal = top - threshold
-    else:
+    bottom, top = (_stat(measurement, name).value or 0.0 for name in (low, high))
+    threshold = control.require.threshold
+    asked = (Op.GE, Op.GT) if form is Form.RATIO else (Op.LE, Op.LT)
+    if control.require.op not in asked:
         return ""
+    if measurement.rate in _ERRORS:
+        if form is Form.RATIO and not threshold:
+            return ""
+        goal = bottom / threshold if form is Form.RATIO else bottom + threshold
+        less = "under" if control.require.op in (Op.GT, Op.LT) else "at most"
+        return f"With {low} as it is, the {measurement.rate} of {high} would have to be {less} {number(goal)}."
+    goal = top * threshold if form is Form.RATIO else top - threshold
     more = "over" if control.require.op in (Op.GT, Op.LT) else "at least"
     return f"With {high} as it is, the {measurement.rate} of {low} would have to be {more} {number(goal)}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from venturalitica_agent.domain.policy import Control, Outcome
 from venturalitica_agent.domain.verdict import GroupStat, Interval
@@ -21,18 +22,8 @@ def class_imbalance(control: Control, sample: Sample) -> Estimate:
     as odds, and that of the lowest ratio the minimum over pairs, simultaneous by Bonferroni (see `gaps`). Labels have
     the classes that occur; predictions have the labels' classes too, so a class that is never predicted gives 0.
     """
-    outcome = given(sample.labels if control.of is Outcome.LABELS else sample.predictions, control.of)
-    found = outcome.counts()
-    classes = [i for i in range(len(found)) if found[i] or control.of is Outcome.PREDICTIONS]
-    counts = found[classes]
+    counts, names = _classes(control, sample)
     n = int(counts.sum())
-    if n == 0:
-        raise Undefined(f"no row has one of the {control.of}", remedy="audit on data that has rows")
-    if len(counts) < 2:
-        raise Undefined(
-            f"the {control.of} hold one class only ({label(outcome.values[classes[0]])}): nothing to compare",
-            remedy="audit on data that has every class",
-        )
     first, second = np.triu_indices(len(counts), 1)
     each = 1 - (1 - control.level) / len(first)
 
@@ -51,7 +42,6 @@ def class_imbalance(control: Control, sample: Sample) -> Estimate:
 
     low, high = ends(np.ones(1))
     method = "Wilson score of the share, as odds"
-    names = [label(outcome.values[i]) for i in classes]
     return Estimate(
         value=float(counts.min() / counts.max()),
         interval=Interval(
@@ -65,6 +55,57 @@ def class_imbalance(control: Control, sample: Sample) -> Estimate:
     )
 
 
+def minority_share(control: Control, sample: Sample) -> Estimate:
+    """Count of the rarest class / rows that have one.
+
+    The lowest of the classes' Wilson intervals, simultaneous by Bonferroni: the same as for the worst group.
+    """
+    counts, names = _classes(control, sample)
+    n = int(counts.sum())
+    m = 1 if len(counts) == 2 else len(counts)  # of two classes one share says all
+
+    def ends(factor: Floats) -> tuple[float, float]:
+        low, high = wilson(counts * factor, np.full(len(counts), n) * factor, 1 - (1 - control.level) / m)
+        return float(low.min()), float(min(high.min(), 1 / len(counts)))
+
+    def resample(rng: np.random.Generator, times: int) -> Floats:
+        shares: Floats = rng.multinomial(n, counts / n, times).min(axis=1) / n
+        return shares
+
+    low, high = ends(np.ones(1))
+    method = "Wilson score" if m == 1 else f"Wilson score, Bonferroni over {m} classes"
+    return Estimate(
+        value=float(counts.min() / n),
+        interval=Interval(low, high, control.level, method),
+        n=n,
+        notes=(
+            f"the rarest class is {names[int(counts.argmin())]}",
+            *left_out(sample.n, n, "label" if control.of is Outcome.LABELS else "prediction"),
+        ),
+        resample=resample,
+        growth=Growth(("",), np.array([n], dtype=float), (0,), ends),
+    )
+
+
+def _classes(control: Control, sample: Sample) -> tuple[NDArray[np.int64], list[str]]:
+    """Rows and name of each class; of at least two.
+
+    Labels have the classes that occur; predictions have the labels' classes too.
+    """
+    outcome = given(sample.labels if control.of is Outcome.LABELS else sample.predictions, control.of)
+    found = outcome.counts()
+    classes = [i for i in range(len(found)) if found[i] or control.of is Outcome.PREDICTIONS]
+    counts = found[classes]
+    if counts.sum() == 0:
+        raise Undefined(f"no row has one of the {control.of}", remedy="audit on data that has rows")
+    if len(counts) < 2:
+        raise Undefined(
+            f"the {control.of} hold one class only ({label(outcome.values[classes[0]])}): nothing to compare",
+            remedy="audit on data that has every class",
+        )
+    return counts, [label(outcome.values[i]) for i in classes]
+
+
 def data_completeness(control: Control, sample: Sample) -> Estimate:
     """Share of the table's cells that hold a value: a census of this table, so exact."""
     cells = sample.n * sample.n_columns
@@ -76,7 +117,7 @@ def data_completeness(control: Control, sample: Sample) -> Estimate:
 
 def min_group_n(control: Control, sample: Sample) -> Estimate:
     """Rows of the smallest group of the role, also of those that were declared and have none: a census, so exact."""
-    grouping = sample.groups[given(control.role, "group role")]
+    grouping = sample.grouping(control.roles)
     sizes = np.bincount(grouping.codes, minlength=len(grouping.names))
     value = float(sizes.min())
     return Estimate(

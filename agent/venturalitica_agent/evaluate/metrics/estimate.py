@@ -40,6 +40,16 @@ def left_out(total: int, used: int, what: str) -> tuple[str, ...]:
     return (f"{total - used} of {total} rows have no {what} and were left out",) if used < total else ()
 
 
+def shrinking(value: float, interval: Interval, rows: int) -> Growth:
+    """How an interval without a closed form shrinks with more rows: by the square root, about its value."""
+
+    def ends(factor: Floats) -> tuple[float, float]:
+        shrunk = float(factor[0]) ** -0.5
+        return value - (value - interval.low) * shrunk, value + (interval.high - value) * shrunk
+
+    return Growth(("",), np.array([rows], dtype=float), (0,), ends)
+
+
 def census(value: float, level: float) -> Interval:
     """The interval of a quantity that describes the audited table, not a population that it was drawn from."""
     return Interval(value, value, level, "exact count of this table")

@@ -1,4 +1,4 @@
-"""How well a model predicts: proportions of counts, and the area under the ROC curve."""
+"""How well a model predicts: proportions of counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from venturalitica_agent.domain.policy import Control
 from venturalitica_agent.domain.verdict import Interval
 from venturalitica_agent.evaluate import intervals
-from venturalitica_agent.evaluate.counts import ABSENT, JACCARD, PRECISION, TRUE_POSITIVE, Rate, count
+from venturalitica_agent.evaluate.counts import ABSENT, JACCARD, PRECISION, TRUE_POSITIVE, Rate, count, f1_of_jaccard
 from venturalitica_agent.evaluate.intervals import Floats
 from venturalitica_agent.evaluate.metrics.estimate import Estimate, left_out
 from venturalitica_agent.evaluate.planning import Growth
@@ -50,7 +50,7 @@ def f1(control: Control, sample: Sample) -> Estimate:
     F1 = 2J/(1+J) with J = TP/(TP+FP+FN), a proportion; so its interval is the Wilson interval of J, transformed: exact
     as J's, without resampling. Hand, Christen & Kirielle, Mach. Learn. 110 (2021) 451.
     """
-    return _of_rate(control, sample, JACCARD, lambda j: 2 * j / (1 + j), "Wilson score of TP/(TP+FP+FN), transformed")
+    return _of_rate(control, sample, JACCARD, f1_of_jaccard, "Wilson score of TP/(TP+FP+FN), transformed")
 
 
 def _of_rate(
@@ -100,42 +100,4 @@ def _proportion(
         notes=notes,
         resample=resample,
         growth=Growth(("",), np.array([rows], dtype=float), (0,), ends),
-    )
-
-
-def roc_auc(control: Control, sample: Sample) -> Estimate:
-    """Area under the ROC curve of the positive class against the rest; ties count half.
-
-    DeLong interval; where its variance is 0 (perfect or constant scores) the Wilson interval of so many rows as the
-    rarer class has, which is never narrower than what so few rows can say.
-    """
-    labels, scores = given(sample.labels, "labels"), given(sample.scores, "scores")
-    truth = np.array([*(v == sample.positive for v in labels.values), False])[labels.codes]
-    scored = (labels.codes >= 0) & ~np.isnan(scores)
-    positives, negatives = scores[scored & truth], scores[scored & ~truth]
-    fewer = min(len(positives), len(negatives))
-    if fewer == 0:
-        raise Undefined("only one class has rows with a score", remedy="audit on data that has both classes")
-    value, variance = intervals.auc(positives, negatives)
-    flat = not variance > 0
-
-    def ends(factor: Floats) -> tuple[float, float]:
-        if flat:
-            low, high = intervals.wilson(value * fewer * factor, fewer * factor, control.level)
-            return float(low[0]), float(high[0])
-        half = intervals.z_of(control.level) * float(np.sqrt(variance / factor[0]))
-        return max(0.0, value - half), min(1.0, value + half)
-
-    def resample(rng: np.random.Generator, times: int) -> Floats:
-        return rng.binomial(fewer, value, times) / fewer if flat else rng.normal(value, variance**0.5, times)
-
-    low, high = ends(np.ones(1))
-    n = int(scored.sum())
-    return Estimate(
-        value=value,
-        interval=Interval(low, high, control.level, "Wilson score at the rarer class's n" if flat else "DeLong"),
-        n=n,
-        notes=left_out(sample.n, n, "label or no score"),
-        resample=resample,
-        growth=Growth(("",), np.array([n], dtype=float), (0,), ends),
     )
