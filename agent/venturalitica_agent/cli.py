@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -313,14 +313,20 @@ def demo(
         Path | None,
         typer.Option("--dir", envvar="VENTURALITICA_DEMO_DIR", help="Keep the demo here; default: a temporary folder."),
     ] = None,
+    wandb: Annotated[
+        bool, typer.Option("--wandb", help="On Weights & Biases: a stand-in for its server, on this machine.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Real models on real data in fresh stores, audited."""
-    from venturalitica_agent.demo import run_demo
+    from venturalitica_agent.demo.mlflow_scene import MlflowScene
+    from venturalitica_agent.demo.run import run_demo
+    from venturalitica_agent.demo.wandb_scene import WandbScene
 
-    result = run_demo(folder, say=lambda words: err.print(Text(words)))
-    if as_json:
-        _print_json(result.document())
-    else:
-        result.show(out)
+    with closing(WandbScene() if wandb else MlflowScene()) as scene:
+        result = run_demo(scene, folder, say=lambda words: err.print(Text(words)))
+        if as_json:
+            _print_json(result.document())
+        else:
+            result.show(out)
     raise typer.Exit(0 if result.complete else 3)

@@ -13,6 +13,8 @@ from sklearn.model_selection import train_test_split
 SOURCE = Path(__file__).resolve().with_name("german_credit.csv")
 EXPERIMENT = "loan-german-credit"
 TARGET = "class"
+# Saying what a model needs spares MLflow from loading it in a process of its own to find out, each time.
+REQUIREMENTS = mlflow.sklearn.get_default_pip_requirements(include_cloudpickle=True, include_skops=True)
 NUMERIC = [f"Attribute{i}" for i in (2, 5, 8, 11, 13, 16, 18)]
 CATEGORICAL = [f"Attribute{i}" for i in range(1, 21) if f"Attribute{i}" not in NUMERIC]
 

@@ -1,7 +1,7 @@
 """Logistic regression that never sees personal status and sex (Attribute9) or age (Attribute13)."""
 
 import mlflow
-from data import CATEGORICAL, EXPERIMENT, NUMERIC, TARGET, load, log_split, split
+from data import CATEGORICAL, EXPERIMENT, NUMERIC, REQUIREMENTS, TARGET, load, log_split, split
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -29,5 +29,8 @@ with mlflow.start_run(run_name="without-sex-and-age"):
     model.fit(features, train[TARGET])
     mlflow.log_metric("test_accuracy", model.score(test[features.columns], test[TARGET]))
     mlflow.sklearn.log_model(
-        model, name="model", signature=mlflow.models.infer_signature(features, model.predict(features))
+        model,
+        name="model",
+        signature=mlflow.models.infer_signature(features, model.predict(features)),
+        pip_requirements=REQUIREMENTS,
     )

@@ -1,7 +1,7 @@
 """Random forest on every attribute. Everything is logged by hand."""
 
 import mlflow
-from data import CATEGORICAL, EXPERIMENT, NUMERIC, TARGET, load, log_split, split
+from data import CATEGORICAL, EXPERIMENT, NUMERIC, REQUIREMENTS, TARGET, load, log_split, split
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
@@ -29,5 +29,6 @@ with mlflow.start_run(run_name="random-forest"):
         model,
         name="model",
         signature=mlflow.models.infer_signature(features, model.predict(features)),
+        pip_requirements=REQUIREMENTS,
         serialization_format="cloudpickle",  # the default, skops, refuses tree ensembles
     )

@@ -1,7 +1,7 @@
 """Logistic regression on every attribute. Everything is logged by hand."""
 
 import mlflow
-from data import CATEGORICAL, EXPERIMENT, NUMERIC, TARGET, load, log_split, split
+from data import CATEGORICAL, EXPERIMENT, NUMERIC, REQUIREMENTS, TARGET, load, log_split, split
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -24,5 +24,8 @@ with mlflow.start_run(run_name="logistic-regression"):
     model.fit(features, train[TARGET])
     mlflow.log_metric("test_accuracy", model.score(test.drop(columns=TARGET), test[TARGET]))
     mlflow.sklearn.log_model(
-        model, name="model", signature=mlflow.models.infer_signature(features, model.predict(features))
+        model,
+        name="model",
+        signature=mlflow.models.infer_signature(features, model.predict(features)),
+        pip_requirements=REQUIREMENTS,
     )

@@ -1,7 +1,7 @@
 """A scorecard of the old kind: a shallow tree over years of employment, age and housing."""
 
 import mlflow
-from data import EXPERIMENT, TARGET, load, log_split, split
+from data import EXPERIMENT, REQUIREMENTS, TARGET, load, log_split, split
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
@@ -34,5 +34,6 @@ with mlflow.start_run(run_name="scorecard"):
         model,
         name="model",
         signature=mlflow.models.infer_signature(features, model.predict(features)),
+        pip_requirements=REQUIREMENTS,
         serialization_format="cloudpickle",
     )

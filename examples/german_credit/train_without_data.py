@@ -1,7 +1,7 @@
 """Naive Bayes on the numbers alone. It logs the model and not one row of data."""
 
 import mlflow
-from data import EXPERIMENT, NUMERIC, TARGET, load, split
+from data import EXPERIMENT, NUMERIC, REQUIREMENTS, TARGET, load, split
 from sklearn.compose import ColumnTransformer
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
@@ -17,5 +17,8 @@ with mlflow.start_run(run_name="naive-bayes-without-data"):
     model.fit(features, train[TARGET])
     mlflow.log_metric("test_accuracy", model.score(test.drop(columns=TARGET), test[TARGET]))
     mlflow.sklearn.log_model(
-        model, name="model", signature=mlflow.models.infer_signature(features, model.predict(features))
+        model,
+        name="model",
+        signature=mlflow.models.infer_signature(features, model.predict(features)),
+        pip_requirements=REQUIREMENTS,
     )

@@ -55,7 +55,9 @@ frame = pd.read_csv(SOURCE)
 train, test = train_test_split(frame, test_size=0.3, random_state=0, stratify=frame[TARGET])
 model = MODELS[arguments.model]()
 
-with wandb.init(name=arguments.model, tags=["team:risk"], config={"model": arguments.model}) as run:
+name = f"{arguments.model}-without-data" if arguments.without_data else arguments.model
+
+with wandb.init(name=name, tags=["team:risk"], config={"model": arguments.model}) as run:
     model.fit(train.drop(columns=TARGET), train[TARGET])
     run.log({"test_accuracy": model.score(test.drop(columns=TARGET), test[TARGET])})
     if not arguments.without_data:

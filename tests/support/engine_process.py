@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from venturalitica_agent.claim.engine import Engine, EngineBusy, Step
+from venturalitica_agent.claim.engine import ALIVE, Engine, EngineBusy, Step
 
 FOLDER = Path(sys.argv[1])
 
@@ -51,7 +51,7 @@ def main() -> None:
                 engine.submit(f"job-{name}", {"name": name, what: True})
             case "wait":
                 deadline = time.monotonic() + 60
-                while engine.status(f"job-{name}") != "SUCCESS" and time.monotonic() < deadline:
+                while engine.status(f"job-{name}") in (None, *ALIVE) and time.monotonic() < deadline:
                     time.sleep(0.02)
                 note(f"status {name} {engine.status(f'job-{name}')}")
             case "status":
