@@ -30,7 +30,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob
 PAGES += sorted(ROOT.glob("policies/*/README.md")) + sorted(ROOT.glob("examples/*/README.md"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-# Every key of agent.yaml, used once. W&B stores are read, so they are documented.
+# Every key of agent.yaml, used once.
 EVERYTHING = """
 stores:
 - {mlflow: ./mlruns, ui: http://localhost, poll: 1s, artifacts: [./data]}
@@ -51,6 +51,7 @@ concurrency: 1
 state: ./a.db
 cache: {folder: ./cache, size: 1GiB}
 sandbox: {wall: 1s, cpu: 1s, memory: 1GiB, output: 1MiB, warm: 0}
+wandb: {audit_runs: false}
 web: {host: localhost, port: 1}
 """
 POLICY = """
@@ -162,6 +163,7 @@ def test_documented_variables_and_defaults_are_the_real_ones(tmp_path: Path) -> 
     (tmp_path / "agent.yaml").write_text("stores: [{mlflow: ./mlruns}]\npolicies: ./policies\n", encoding="utf-8")
     plain = load_settings(None, env={}, cwd=tmp_path)
     other = {"VENTURALITICA_WEB_HOST": "0.0.0.0", "VENTURALITICA_WEB_PORT": "1", "VENTURALITICA_CONCURRENCY": "7"}
+    other |= {"VENTURALITICA_WANDB_AUDIT_RUNS": "false"}
     sizes = {"VENTURALITICA_CACHE_SIZE", "VENTURALITICA_SANDBOX_MEMORY", "VENTURALITICA_SANDBOX_OUTPUT"}
     paths = {"VENTURALITICA_POLICIES", "VENTURALITICA_STATE", "VENTURALITICA_CACHE_FOLDER"}
     for key, default, variable in rows:
@@ -169,7 +171,7 @@ def test_documented_variables_and_defaults_are_the_real_ones(tmp_path: Path) -> 
         changed = load_settings(None, env={variable: value}, cwd=tmp_path)
         assert setting(changed, key) != setting(plain, key), variable
         assert is_default(default.partition(",")[0].strip("`"), setting(plain, key), tmp_path), (key, default)
-    assert len(rows) == 15
+    assert len(rows) == 16
 
 
 def setting(settings: Settings, key: str) -> Any:
@@ -183,6 +185,8 @@ def is_default(written: str, value: Any, folder: Path) -> bool:
     scalar = Scalar(written, understand(written)[0])
     if written.startswith("./"):
         return str(value).removeprefix("sqlite:///") == str(folder / written)
+    if isinstance(value, bool):
+        return scalar.value is value
     if isinstance(value, float):
         return duration(scalar) == value
     if isinstance(value, int):

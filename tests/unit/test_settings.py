@@ -252,6 +252,35 @@ def test_without_agent_yaml_the_tracking_uri_is_the_store(tmp_path: Path) -> Non
     assert (found.policies, found.audits, found.file) == (tmp_path / "policies", (), None)
 
 
+@pytest.mark.parametrize(
+    ("env", "dotenv", "uris"),
+    [
+        ({"WANDB_ENTITY": "acme", "WANDB_PROJECT": "credit"}, "", ["acme/credit"]),
+        ({"WANDB_ENTITY": "acme"}, "", ["acme/*"]),
+        ({"WANDB_PROJECT": "credit"}, "", ["/credit"]),
+        ({}, "WANDB_API_KEY=k\n", ["/*"]),
+        ({"WANDB_API_KEY": "k"}, "", []),
+    ],
+)
+def test_without_agent_yaml_wandbs_own_variables_name_its_store(
+    tmp_path: Path, env: dict[str, str], dotenv: str, uris: list[str]
+) -> None:
+    """A key in the folder's own .env is meant for the folder; one in the environment may be there for anything."""
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "mlflow.db").touch()
+    (tmp_path / ".env").write_text(dotenv)
+    found = load_settings(None, env=env, cwd=tmp_path)
+    assert [s.uri for s in found.stores if s.kind == "wandb"] == uris
+    assert [s.poll for s in found.stores if s.kind == "wandb"] == [30.0] * len(uris)
+
+
+def test_without_agent_yaml_offline_runs_in_the_folder_are_a_store(tmp_path: Path) -> None:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "wandb" / "offline-run-20260101_000000-abc").mkdir(parents=True)
+    found = load_settings(None, env={}, cwd=tmp_path)
+    assert [(s.kind, s.uri) for s in found.stores] == [("wandb_offline", str(tmp_path / "wandb"))]
+
+
 def test_without_agent_yaml_the_folder_is_looked_at(tmp_path: Path) -> None:
     """An mlruns folder without experiments of its own holds only the artifacts of mlflow.db."""
     (tmp_path / "model_policy.yaml").touch()
