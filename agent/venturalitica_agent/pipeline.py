@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,19 +19,17 @@ from venturalitica_agent.attest.bundle import build_bundle
 from venturalitica_agent.domain.codec import from_plain, to_plain
 from venturalitica_agent.domain.evidence import Decision, EvidenceBundle, Published, audit_id
 from venturalitica_agent.domain.job import AuditJob, AuditTask
-from venturalitica_agent.domain.needs import Needs, SplitNeeds
-from venturalitica_agent.domain.policy import Policy, Split
+from venturalitica_agent.domain.policy import Policy
 from venturalitica_agent.domain.run import Run
-from venturalitica_agent.domain.subject import Predictions, Problem, Subject
+from venturalitica_agent.domain.subject import Problem, Subject
 from venturalitica_agent.domain.verdict import Measurement, Unmeasured, Verdict
-from venturalitica_agent.errors import PermanentError, RunChanged, SandboxError, SandboxUnavailable
+from venturalitica_agent.errors import RunChanged
+from venturalitica_agent.measuring import measure_run
 from venturalitica_agent.publish.writeback import publish, rfc3339
 from venturalitica_agent.state.records import Records
 from venturalitica_agent.stores.base import Store
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from venturalitica_agent.fetch.cache import Cache
     from venturalitica_agent.sandbox.launcher import Sandbox
 
@@ -102,7 +100,9 @@ def _decide(job: AuditJob, task: AuditTask, policy: Policy, run: Run, store: Sto
         subject, results = Subject(problems={"audit": Problem(job.give_up)}), _gave_up(policy, job.give_up)
         notes: tuple[str, ...] = ()
     else:
-        subject, results, notes = _measure(task, policy, run, store, world)
+        subject, results, notes = measure_run(
+            task, policy, run, store, world.cache, world.sandbox, roots=world.roots_of(store.id)
+        )
     identity = audit_id(job.store, job.run_id, subject, policy.digest)
     verdict = judge(policy, results, integrity_findings(subject))
     known = world.records.decision(job.store, job.run_id, identity)
@@ -128,75 +128,6 @@ def _decide(job: AuditJob, task: AuditTask, policy: Policy, run: Run, store: Sto
         sandbox=world.sandbox_facts() if subject.model else {},
         notes=notes,
     )
-
-
-def _measure(
-    task: AuditTask, policy: Policy, run: Run, store: Store, world: World
-) -> tuple[Subject, list[Measurement | Unmeasured], tuple[str, ...]]:
-    """One result for every control that applies at training time, and what a reader of them should know."""
-    from venturalitica_agent.evaluate.families import measure_all
-    from venturalitica_agent.evaluate.measure import unmeasured
-    from venturalitica_agent.evaluate.sample import build_sample
-    from venturalitica_agent.fetch.subject import fetch_subject
-    from venturalitica_agent.fetch.tables import read_table
-
-    needs = Needs.of(policy.controls)
-    subject = fetch_subject(store, run, needs, task.plan, world.cache, roots=world.roots_of(store.id))
-    found: dict[str, Measurement | Unmeasured] = {}
-    notes: list[str] = []
-    ready = [m.name for m in run.models if m.ready]
-    if subject.model is not None and len(ready) > 1:
-        notes.append(f"the run logged {len(ready)} models; audited is {subject.model.name!r}, the last one")
-    with world.cache.use(subject):
-        for split, wanted in needs.splits.items():
-            controls = [c for c in policy.controls if c.on is split and not c.skip]
-            data = subject.data.get(split)
-            if data is None:
-                problem = _about(split, subject.problems.get(split) or Problem("there are none"))
-                found |= {c.id: unmeasured(c, problem) for c in controls}
-                continue
-            try:
-                frame = read_table(Path(data.path), data.format)
-            except PermanentError as error:  # damage that only reading every page shows
-                problem = _about(split, Problem(error.what, error.remedy))
-                found |= {c.id: unmeasured(c, problem) for c in controls}
-                continue
-            predictions = None
-            if wanted.predictions - set(subject.binding):
-                features = frame.drop(columns=_outcome_columns(task, subject, wanted), errors="ignore")
-                predictions, subject = _predict(world.sandbox, subject, features, split)
-            for target, prediction in sorted({(c.target, c.prediction) for c in controls}):
-                sample = build_sample(frame, subject, predictions, target=target, prediction=prediction)
-                notes += [f"{split.value}: {note}" for about in sample.notes.values() for note in about]
-                asked = [c for c in controls if (c.target, c.prediction) == (target, prediction)]
-                found |= measure_all(asked, sample)
-    return subject, [found[c.id] for c in policy.controls if not c.skip], tuple(dict.fromkeys(notes))
-
-
-def _about(split: Split, problem: Problem) -> Problem:
-    return replace(problem, what=f"the {split.value} data can't be used: {problem.what}")
-
-
-def _outcome_columns(task: AuditTask, subject: Subject, wanted: SplitNeeds) -> list[str]:
-    """Columns of truth and of logged predictions: they never go into the sandbox, where a model could copy them."""
-    roles = {"target", "prediction"} | wanted.targets | wanted.predictions
-    bound = {**task.plan.columns, **subject.binding}
-    return sorted({bound[role].column for role in roles if role in bound})
-
-
-def _predict(
-    sandbox: Sandbox, subject: Subject, features: pd.DataFrame, split: Split
-) -> tuple[Predictions | None, Subject]:
-    """Predictions of the sandboxed model. A failure becomes the subject's problem "model"."""
-    if subject.model is None:
-        return None, subject
-    try:
-        return sandbox.predict(subject.model, features), subject
-    except SandboxUnavailable as error:
-        problem = Problem(f"sandbox unavailable: {error.what}", error.remedy, code="sandbox")
-    except SandboxError as error:
-        problem = Problem(f"the model gave no predictions on {split.value} data: {error.what}", error.remedy)
-    return None, replace(subject, problems={**subject.problems, "model": problem})
 
 
 def _gave_up(policy: Policy, why: str) -> list[Measurement | Unmeasured]:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
@@ -25,10 +26,11 @@ from venturalitica_agent.stores.local_files import safe_relative
 from venturalitica_agent.stores.wandb_http import WandbHttp
 
 _DEADLINE = 180.0  # seconds for one audit run
+_DYING = 5.0  # seconds that a killed process may take to go
 
 
 def audit_run_id(run_id: str) -> str:
-    """The id of the one audit run of a run. It names an artifact and folders too, so other ids than usual are hashed."""
+    """The id of the one audit run of a run. It names an artifact and folders too: ids that can't are hashed."""
     usual = re.fullmatch(r"[A-Za-z0-9][\w.-]{0,63}", run_id, re.ASCII)
     return f"{AUDIT_RUN}{run_id if usual else '~' + sha256(run_id.encode()).hexdigest()[:16]}"
 
@@ -122,10 +124,12 @@ def _end_all(process: subprocess.Popen[bytes], scratch: Path) -> None:
     SDK's process is gone: it is known by the scratch folder in its environment."""
     process.kill()
     process.wait()
-    while pids := list(_living_with(f"WANDB_DIR={scratch}")):
+    deadline = time.monotonic() + _DYING
+    while (pids := list(_living_with(f"WANDB_DIR={scratch}"))) and time.monotonic() < deadline:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
 
 
 def _living_with(variable: str) -> Iterator[int]:

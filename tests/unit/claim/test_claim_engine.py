@@ -47,7 +47,7 @@ def test_after_a_kill_between_two_steps_the_first_is_not_repeated(tmp_path: Path
 def test_a_job_that_kills_every_process_is_given_up_and_said_to_be(tmp_path: Path) -> None:
     codes = [run(tmp_path, "poison:a", "linger:20")]
     while codes[-1] == -signal.SIGKILL and len(codes) < 12:
-        codes.append(run(tmp_path, "linger:2", "status:a"))
+        codes.append(run(tmp_path, "wait:a"))
     assert codes[-1] == 0
     assert log(tmp_path)[-2] == "status a MAX_RECOVERY_ATTEMPTS_EXCEEDED"
     assert log(tmp_path).count("first a") == 1

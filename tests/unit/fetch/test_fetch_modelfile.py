@@ -64,6 +64,7 @@ def found(folder: Path, files: dict[str, bytes]) -> ModelDescription:
         ("model.lgb", TREE, "lightgbm", "lgb"),
         ("model.onnx", b"\x08\n\x12\x08skl2onnx", "onnx", "onnx"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "content",  # an archive's bytes hold the time
 )
 def test_the_only_model_file_is_the_model(tmp_path: Path, name: str, content: bytes, flavor: str, form: str) -> None:
     """Whatever else lies beside it: a README, requirements, a configuration, data."""
@@ -117,6 +118,7 @@ def test_packed_pickles_are_joblib_files_and_no_pickles_of_mlflow(tmp_path: Path
         ("m.onnx", b"PK\x03\x04"),
         ("m.onnx", b"<html>"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "content",
 )
 def test_file_of_another_kind_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
     with pytest.raises(UntrustedInput, match="is not a") as refused:
