@@ -1,4 +1,5 @@
-"""Real MLflow stores for the tests: a folder, a SQLite database and a tracking server, each on paths of its own."""
+"""Real MLflow stores for the tests: a folder, a SQLite database and a tracking server, each on paths of its own; and a
+W&B server on which the SDK has trained."""
 
 from __future__ import annotations
 
@@ -12,8 +13,12 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from support.wandb_trained import Training
 
 os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -107,6 +112,15 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path
 @pytest.fixture
 def http_uri(mlflow_server: Server) -> str:
     return mlflow_server.uri
+
+
+@pytest.fixture(scope="session")
+def wandb_trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
+    """One server and one training per session. Tests that use it belong to the group "wandb-server"."""
+    from support.wandb_trained import trained_server
+
+    with trained_server(tmp_path_factory.mktemp("wandb")) as trained:
+        yield trained
 
 
 def _free_port() -> int:

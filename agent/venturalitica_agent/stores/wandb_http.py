@@ -14,17 +14,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from hashlib import md5
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from venturalitica_agent.errors import PermanentError, RetryableError, StoreUnavailable, UntrustedInput
 from venturalitica_agent.logging import clean
 from venturalitica_agent.stores.naming import redacted
+from venturalitica_agent.stores.wandb_wire import Basic, Nobody, cause, origin, seconds_of, signed
 
 if TYPE_CHECKING:
     import requests
@@ -86,6 +85,10 @@ def find_key(url: str, env: Mapping[str, str]) -> Key | None:
         if found and found[2]:
             return Key(found[2], str(file))
     return None
+
+
+def _basic(key: Key) -> str:
+    return base64.b64encode(f"api:{key.value}".encode()).decode()
 
 
 class WandbHttp:
@@ -168,13 +171,13 @@ class WandbHttp:
     def _absolute(self, url: str) -> str:
         if url.startswith("/"):
             return f"{self.url}{url}"
-        if _origin(url)[0] not in ("http", "https"):
+        if origin(url)[0] not in ("http", "https"):
             raise UntrustedInput("the server names a file that is not behind http(s)", subject=url.split("?")[0][:200])
         return url
 
     def _ours(self, url: str) -> bool:
         """Whether it is the server that the key is for, and not a file host."""
-        return _origin(url) == _origin(self.url)
+        return origin(url) == origin(self.url)
 
     # -- one request ----------------------------------------------------------------------------------------
     @property
@@ -197,7 +200,7 @@ class WandbHttp:
         where = self._where(url)
         self._wait_for_quiet()
         # A signed address carries its own right, and storage refuses requests that come with two.
-        who = _Basic(_basic(self.key())) if self._ours(url) and not _signed(url) else _Nobody()
+        who = Basic(_basic(self.key())) if self._ours(url) and not signed(url) else Nobody()
         try:
             answer = self._session.request(
                 method, url, auth=who, timeout=(_CONNECT, _READ), stream=True, allow_redirects=method == "GET", **given
@@ -206,7 +209,7 @@ class WandbHttp:
             raise self._away("did not answer in time", where=where) from error
         except (requests.RequestException, HTTPError, ValueError) as error:
             remedy = "check the network and WANDB_BASE_URL" if self._ours(url) else "check the network"
-            raise self._away(f"can't be reached ({_cause(error)})", remedy, where) from error
+            raise self._away(f"can't be reached ({cause(error)})", remedy, where) from error
         pause = self._heed(answer)
         if answer.ok and answer.status_code < 300:
             return answer
@@ -229,7 +232,7 @@ class WandbHttp:
                     raise self._away(f"takes longer than {seconds:.0f} s for one answer", where=where)
                 yield piece
         except (HTTPError, OSError) as error:
-            raise self._away(f"broke off in the middle of an answer ({_cause(error)})", where=where) from error
+            raise self._away(f"broke off in the middle of an answer ({cause(error)})", where=where) from error
 
     def _wait_for_quiet(self) -> None:
         pause = self._not_before - time.monotonic()
@@ -243,7 +246,7 @@ class WandbHttp:
         noted for all requests to come."""
         if answer.status_code not in (429, 503) and answer.headers.get("RateLimit-Remaining") != "0":
             return 0.0
-        wait = _seconds(answer.headers.get("Retry-After")) or _seconds(answer.headers.get("RateLimit-Reset"))
+        wait = seconds_of(answer.headers.get("Retry-After")) or seconds_of(answer.headers.get("RateLimit-Reset"))
         wait = min(wait, _LONGEST_WAIT)
         if wait and self._ours(answer.url):
             self._not_before = max(self._not_before, time.monotonic() + wait)
@@ -337,69 +340,10 @@ class WandbHttp:
 
     def _where(self, url: str) -> str:
         """Whose a URL is, for messages: the W&B server's, or a file host's; without the path, which may be a secret."""
-        scheme, host, port = _origin(url)
+        scheme, host, port = origin(url)
         return self.shown if self._ours(url) else f"{scheme}://{host}:{port}"
 
     def _short(self, words: str) -> str:
         for secret in self._secrets:
             words = words.replace(secret, "***")
         return clean(" ".join(words.split()))[:300]
-
-
-class _Nobody:
-    """No credentials at all; without it `requests` would look into netrc."""
-
-    def __call__(self, request: Any) -> Any:
-        return request
-
-
-class _Basic(_Nobody):
-    def __init__(self, credentials: str) -> None:
-        self._header = f"Basic {credentials}"
-
-    def __call__(self, request: Any) -> Any:
-        request.headers["Authorization"] = self._header
-        return request
-
-
-def _basic(key: Key) -> str:
-    return base64.b64encode(f"api:{key.value}".encode()).decode()
-
-
-def _origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port; empty where it is none."""
-    try:
-        parts = urlsplit(url)
-        scheme, port = parts.scheme.casefold(), parts.port
-    except ValueError:
-        return "", "", 0
-    return scheme, parts.hostname or "", port or {"http": 80, "https": 443}.get(scheme, 0)
-
-
-def _signed(url: str) -> bool:
-    """Whether an address carries a signature, as those of object stores do (X-Amz-Signature, Signature, sig)."""
-    return any("sig" in name.casefold() for name in parse_qs(urlsplit(url).query))
-
-
-def _seconds(header: str | None) -> float:
-    """Seconds from a Retry-After or RateLimit-Reset header: a number, or (RFC 9110) a date; 0 when it is neither."""
-    if not header:
-        return 0.0
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        when = parsedate_to_datetime(header)
-    except (ValueError, OverflowError):
-        return 0.0
-    return max(0.0, (when - datetime.now(UTC)).total_seconds()) if when.tzinfo else 0.0
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason of a failed request, without URLs, which may carry tokens."""
-    words = str(error)
-    for known in ("Name or service not known", "Connection refused", "Connection reset", "CERTIFICATE_VERIFY_FAILED"):
-        if known in words:
-            return known
-    return type(error).__name__

@@ -7,41 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.wandb_training import train, wandb_here
+from support.wandb_trained import Training
+from support.wandb_training import wandb_here
 from wandb_asking import Trained, ask
 from wandb_server import WandbServer
 from wandb_server.runs import Run
 
 
-def training() -> None:
-    from pathlib import Path
-
-    import joblib
-    import wandb
-
-    settings = {"tags": ["baseline"], "config": {"lr": 0.1}, "group": "loans", "job_type": "train"}
-    run = wandb.init(id="finished", name="first", **settings)
-    for step in range(3):
-        run.log({"loss": 1 / (step + 1)})
-    joblib.dump({"weights": [0.1, 0.2]}, "model.joblib")
-    Path("test.csv").write_bytes(b"age,approved\n31,1\n52,0\n")
-    data = wandb.Artifact("evalset", "dataset", metadata={"rows": 2})
-    data.add_file("test.csv")
-    run.log_artifact(data, aliases=["test"])
-    model = wandb.Artifact("loan-model", "model")
-    model.add_file("model.joblib")
-    run.log_artifact(model)
-    run.log({"predictions": wandb.Table(columns=["y", "p"], data=[[1, 0.9], [0, 0.2]])})
-    run.summary["accuracy"] = 0.75
-    run.finish()
-
-
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
-    folder = tmp_path_factory.mktemp("wandb")
-    with WandbServer(folder / "server") as server:
-        train(server, folder / "training", training)
-        yield Trained(server, folder / "training")
+def trained(wandb_trained: Training) -> Trained:
+    return Trained(wandb_trained.server, wandb_trained.folder)
 
 
 @pytest.fixture
