@@ -19,6 +19,9 @@ from support.wandb_training import train, training_env, wandb_here
 from wandb_server import WandbServer
 from workplace import POLICY, Workplace, eventually, stop
 
+from venturalitica_agent.checkup import check_up
+from venturalitica_agent.settings import load_settings
+
 pytestmark = pytest.mark.xdist_group("wandb-acceptance")
 
 PROJECT = "tiny-credit"
@@ -189,7 +192,9 @@ def test_projects_of_an_entity_are_followed_and_a_server_that_was_away_is_caught
         ({"key": ""}, "there is no API key"),
     ],
 )
-def test_doctor_tells_what_is_wrong_with_the_access(scene: Scene, change: dict[str, Any], words: str) -> None:
+def test_doctor_tells_what_is_wrong_with_the_access(
+    scene: Scene, change: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with wandb_here(scene.server, scene.place.folder / "first", project=PROJECT) as wandb:
         wandb.init().finish()
     scene.configure({"wandb": change.get("project", f"acme/{PROJECT}")})
@@ -201,11 +206,12 @@ def test_doctor_tells_what_is_wrong_with_the_access(scene: Scene, change: dict[s
     if "away" in change:
         scene.server.stop()
     (scene.place.folder / ".env").write_text(f"WANDB_API_KEY={key}\nWANDB_BASE_URL={url}\n")
-    checks = scene.place.json_with(("doctor",), check=2, NETRC=str(scene.place.folder / "no-netrc"))
-    store = next(check for check in checks if check["name"].startswith("store"))
-    assert words in store["detail"]
-    assert store["remedy"]
-    assert key not in store["detail"] + store["remedy"] or not key
+    monkeypatch.setenv("NETRC", str(scene.place.folder / "no-netrc"))
+    (store,) = (c for c in check_up(load_settings(None, env={}, cwd=scene.place.folder)) if c.name.startswith("store"))
+    assert not store.ok
+    assert words in store.detail
+    assert store.remedy
+    assert key not in store.detail + store.remedy or not key
 
 
 def test_offline_runs_are_judged_without_a_server_and_the_verdict_follows_the_sync(scene: Scene) -> None:
