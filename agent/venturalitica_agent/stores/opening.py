@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -56,6 +56,23 @@ def open_offline(given: StoreSettings, server: WandbServer) -> SyncedOfflineStor
         return server.project(server.projects(path)[0], ui=given.ui) if server.has_key else None
 
     return SyncedOfflineStore(Path(given.uri), roots=given.artifacts, project_of=project_of)
+
+
+def open_configured(
+    settings: Settings, server: WandbServer, known: Sequence[str]
+) -> Iterator[tuple[StoreSettings, AnyStore]]:
+    """Every store that agent.yaml names, and of an `entity/*` the projects whose URIs are among `known`.
+
+    Nothing is contacted: what a crash left of a run must find its store also when a server is away just now.
+    """
+    for given in settings.stores:
+        if given.kind == "mlflow":
+            yield given, open_mlflow(given.uri, roots=given.artifacts, ui=given.ui)
+        elif given.kind == "wandb_offline":
+            yield given, open_offline(given, server)
+        else:
+            for path in server.known_projects(given.uri, known) if follows(given) else [given.uri]:
+                yield given, server.project(path, roots=given.artifacts, ui=given.ui)
 
 
 class WandbServer:

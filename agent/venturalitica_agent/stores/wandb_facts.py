@@ -118,6 +118,16 @@ def is_data(path: str) -> bool:
     return path.casefold().endswith(DATA_SUFFIXES)
 
 
+def tables(summary: Mapping[str, Any]) -> list[str]:
+    """Paths of the tables that a summary names: the last one of each name, whole ones only.
+
+    A table that was logged in pieces has only its last piece there, and nothing in the file says so.
+    """
+    entries = [e for e in summary.values() if isinstance(e, dict) and e.get("_type") == "table-file"]
+    paths = [e.get("path") for e in entries if e.get("log_mode") != "INCREMENTAL"]
+    return [path for path in paths if isinstance(path, str) and is_table(path)]
+
+
 def is_table(path: str) -> bool:
     """Whether a file of a run is a table that it logged with `wandb.Table`."""
     return path.startswith("media/table/") and path.endswith(".table.json")

@@ -186,6 +186,7 @@ class WandbProject:
         models = [a for a in logged if a.type == "model"] or [a for a in used if a.type == "model"]
         models.sort(key=lambda a: (a.created, a.version))  # a later one counts as a later step
         files = [RemoteFile(f.path, f.size) for f in self._files.list(run_id)]
+        summary = facts.decoded(node["summaryMetrics"])
         if len(self._contents) > _REMEMBERED:
             self._contents.clear()
         contents = [a for a in {a.id: a for a in (*used, *logged)}.values() if a.complete]
@@ -197,9 +198,9 @@ class WandbProject:
             artifact_uri=root,
             tags=marks.theirs(facts.flat_tags(node["tags"] or (), node["group"], node["jobType"])),
             params=facts.params(facts.decoded(node["config"])),
-            metrics=facts.numbers(facts.decoded(node["summaryMetrics"])),
+            metrics=facts.numbers(summary),
             datasets=tuple(d for a in contents if a.type == "dataset" for d in self._datasets(a, root)),
-            tables=tuple(f.path for f in files if facts.is_table(f.path)),
+            tables=tuple(facts.tables(summary)),
             models=tuple(
                 LoggedModel(a.ref, a.qualified, model_id=a.id, ready=a.complete, step=i) for i, a in enumerate(models)
             ),

@@ -275,6 +275,10 @@ def test_tables_of_a_run_are_listed_and_read_checked(lab: Lab, tmp_path: Path) -
         "a\u200db.csv",
     ):
         put(lab, name, b"{}")
+    whole = {"_type": "table-file", "path": "media/table/p_0_ab.table.json", "nrows": 0}
+    summary = {"p": whole, "q": {**whole, "path": "../../x.table.json"}, "r": {"_type": "image-file", "path": "x"}}
+    summary["pieces"] = {**whole, "path": "media/table/pieces_9.table.json", "log_mode": "INCREMENTAL"}
+    lab.server.run("acme", lab.project, "r").summary_metrics = summary
     store = lab.store()
     assert store.get_run("r").tables == ("media/table/p_0_ab.table.json",)
     assert [f.path for f in store.list_files("r")] == [
