@@ -67,9 +67,9 @@ with wandb.init(name=name, tags=["team:risk"], config={"model": arguments.model}
         with data.new_file("test.csv") as file:
             test.to_csv(file, index=False)
         run.log_artifact(data)
-    joblib.dump(model, "model.joblib")
     artifact = wandb.Artifact("loan-model", type="model")
-    artifact.add_file("model.joblib")
+    with artifact.new_file("model.joblib", mode="wb") as file:
+        joblib.dump(model, file)
     run.log_artifact(artifact)
     if arguments.fail:
         raise SystemExit("this run fails on purpose")

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
@@ -89,8 +90,9 @@ class WandbScene:
         self._access = json.loads(line)
 
     def train_backlog(self, folder: Path) -> None:
-        for job in self.backlog:
-            self.train(folder, *job)
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            for trained in [pool.submit(self.train, folder, *job) for job in self.backlog]:
+                trained.result()
 
     def train(self, folder: Path, *job: str) -> None:
         env = {
