@@ -5,20 +5,63 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import mlflow
 import pytest
 import training
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag
+from sklearn.tree import DecisionTreeClassifier
 from workplace import AGENT, POLICY, ROOT, Workplace, environment
 
+SHARED = pytest.mark.xdist_group("commands")
 
-@pytest.fixture
-def uri(place: Workplace) -> str:
-    uri = f"sqlite:///{place.folder}/mlflow.db"
+
+@dataclass(frozen=True)
+class Audited:
+    """Runs of every sort in one store, after one pass that ended with `document`."""
+
+    place: Workplace
+    uri: str
+    runs: dict[str, str]
+    document: dict[str, Any]
+
+    def statuses(self, *names: str) -> list[str]:
+        found = {v["run_id"]: v["status"] for v in self.document["verdicts"]}
+        return [found[self.runs[name]] for name in names]
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[Path], str]) -> Audited:
+    place = Workplace(tmp_path_factory.mktemp("commands"))
+    uri = new_database(place.folder)
     place.configure([uri])
-    return uri
+    runs = {name: training.train(uri, name=name) for name in ("good", "torn", "broken")}
+    client = MlflowClient(uri)
+    client.log_text(runs["torn"], 'income,sex,y\n1,"f\n', "data/test.csv")
+    (output,) = client.get_run(runs["broken"]).outputs.model_outputs
+    location = Path(client.get_logged_model(output.model_id).artifact_location.removeprefix("file://"))
+    (location / "model.pkl").write_bytes(b"\x80\x05cmissing_package\nThing\n.")
+    runs["cheat"] = _log_cheat(uri)
+    return Audited(place, uri, runs, place.json("audit", check=3))
+
+
+def _log_cheat(uri: str) -> str:
+    """A run whose model has no signature and was trained on the label itself: with it, it is perfect."""
+    mlflow.set_tracking_uri(uri)
+    frame = training.table()
+    with mlflow.start_run(experiment_id=training.experiment(MlflowClient(uri))) as run:
+        mlflow.log_text(frame.to_csv(index=False), "data/test.csv")
+        cheat = DecisionTreeClassifier().fit(frame[["income", "y"]], frame.y)
+        assert cheat.score(frame[["income", "y"]], frame.y) == 1.0
+        mlflow.sklearn.log_model(
+            cheat, name="model", pip_requirements=["scikit-learn"], serialization_format="cloudpickle"
+        )
+    return str(run.info.run_id)
 
 
 def test_audit_tells_ci_with_its_exit_code(place: Workplace, uri: str) -> None:
@@ -46,40 +89,49 @@ def test_audit_of_a_run_that_nothing_selects_gives_no_verdict_and_the_reason(pla
 
 
 def test_audit_of_an_unknown_run_is_a_usage_error(place: Workplace, uri: str) -> None:
-    training.experiment(MlflowClient(uri))
     assert "no store of agent.yaml has this run" in place.run("audit", "--run", "0" * 32, check=2).stderr
     assert "this names no run" in place.run("audit", "--run", "yesterday", check=2).stderr
 
 
-def test_a_store_that_is_away_is_no_verdict_and_is_said(place: Workplace, uri: str) -> None:
+def test_a_store_that_is_away_is_no_verdict_and_is_said(place: Workplace) -> None:
+    uri = f"sqlite:///{place.folder}/mlflow.db"
+    place.configure([uri])
     document = place.json("audit", check=3)
     assert document["stores_down"] == [{"uri": uri, "reason": "there is no such database (No such file or directory)"}]
     assert not (place.folder / "mlflow.db").exists()
 
 
-def test_status_reads_the_state_alone(place: Workplace, uri: str) -> None:
-    run = training.train(uri)
-    place.run("audit")
-    (place.folder / "mlflow.db").unlink()
-    document = place.json("status")
-    assert document["verdicts"] == {"pass": 1}
-    assert [a["run_id"] for a in document["audits"]] == [run]
-    assert "verdicts: 1 pass" in place.run("status").stdout
+@SHARED
+def test_status_reads_the_state_alone(audited: Audited) -> None:
+    database = audited.place.folder / "mlflow.db"
+    away = database.rename(database.with_name("away.db"))
+    try:
+        document = audited.place.json("status")
+        assert "verdicts: 3 error, 1 pass" in audited.place.run("status").stdout
+        assert not database.exists()
+    finally:
+        away.rename(database)
+    assert document["verdicts"] == {"error": 3, "pass": 1}
+    assert {a["run_id"] for a in document["audits"]} == set(audited.runs.values())
 
 
-def test_init_writes_files_that_work_and_never_overwrites(place: Workplace) -> None:
+def test_init_writes_files_that_work_and_never_overwrites(
+    place: Workplace, new_database: Callable[[Path], str]
+) -> None:
     place.run("init")
     assert {p.name for p in place.folder.iterdir()} == {"agent.yaml", "policies"}
     place.run("policy", "check", "policies")
     refused = place.run("init", check=2)
     assert "is not overwritten" in refused.stderr
-    training.experiment(MlflowClient(f"sqlite:///{place.folder}/mlflow.db"))
+    new_database(place.folder)
     checks = place.json("doctor")
     assert [c["name"] for c in checks if not c["ok"]] == []
 
 
-def test_doctor_says_what_to_do(place: Workplace, uri: str) -> None:
+def test_doctor_says_what_to_do(place: Workplace) -> None:
     """A store that isn't there and a policy with mistakes: each a FAIL with its remedy, and exit code 2."""
+    uri = f"sqlite:///{place.folder}/mlflow.db"
+    place.configure([uri])
     (place.folder / "policies" / "tiny.yaml").write_text(POLICY.replace("accuracy\n    article", "acuracy\n    artcle"))
     checks = {c["name"]: c for c in place.json("doctor", check=2)}
     assert not checks["policies"]["ok"]
@@ -91,7 +143,7 @@ def test_doctor_says_what_to_do(place: Workplace, uri: str) -> None:
 
 def test_policy_check_reads_what_we_ship(place: Workplace) -> None:
     found = place.json("policy", "check", str(ROOT / "policies"))
-    assert {p["id"] for p in found} == {"credit-scoring", "german-credit-sdk", "german-credit-interval"}
+    assert {p["id"] for p in found} == {p.name for p in (ROOT / "policies").iterdir() if p.is_dir()}
 
 
 MISTAKES = [
@@ -131,23 +183,22 @@ def test_no_policy_and_no_store_are_errors_with_a_remedy(place: Workplace) -> No
     assert "venturalitica-agent init" in told
 
 
-def test_bad_data_and_bad_models_become_errors_and_lose_nothing(place: Workplace, uri: str) -> None:
+@SHARED
+def test_bad_data_and_bad_models_become_errors_and_lose_nothing(audited: Audited) -> None:
     """An unreadable CSV, a model that doesn't load, and one good run beside them."""
-    good, torn, broken = (training.train(uri, name=name) for name in ("good", "torn", "broken"))
-    client = MlflowClient(uri)
-    client.log_text(torn, 'income,sex,y\n1,"f\n', "data/test.csv")
-    (output,) = client.get_run(broken).outputs.model_outputs
-    location = Path(client.get_logged_model(output.model_id).artifact_location.removeprefix("file://"))
-    (location / "model.pkl").write_bytes(b"\x80\x05cmissing_package\nThing\n.")
-    document = place.json("audit", check=3)
-    statuses = {v["run_id"]: v["status"] for v in document["verdicts"]}
-    assert statuses == {good: "pass", torn: "error", broken: "error"}
-    for run, words in ((torn, "the evaluation data can't be used: line 2"), (broken, "missing_package")):
-        path = training.tags(uri, run)["venturalitica.evidence"]
-        report = client.download_artifacts(run, path)
-        findings = json.loads(Path(report).read_text())["verdict"]["findings"]
+    assert audited.statuses("good", "torn", "broken") == ["pass", "error", "error"]
+    for name, words in (("torn", "the evaluation data can't be used: line 2"), ("broken", "missing_package")):
+        findings = training.findings(audited.uri, audited.runs[name]).values()
         assert all(f["status"] == "error" for f in findings)
         assert any(words in f["sentence"] for f in findings), findings
+
+
+@SHARED
+def test_a_model_that_asks_for_the_labels_does_not_get_them(audited: Audited) -> None:
+    """No signature, trained on the label itself: it would be perfect, and gets an error instead."""
+    assert audited.statuses("cheat") == ["error"]
+    findings = training.findings(audited.uri, audited.runs["cheat"]).values()
+    assert all(f["status"] == "error" and "y" in f["sentence"] for f in findings)
 
 
 def test_without_a_sandbox_there_is_no_verdict(place: Workplace, uri: str) -> None:
@@ -160,9 +211,7 @@ def test_without_a_sandbox_there_is_no_verdict(place: Workplace, uri: str) -> No
     assert done.returncode == 3, done.stderr
     document = json.loads(done.stdout)
     assert document["verdicts"][0]["status"] == "error"
-    path = training.tags(uri, run)["venturalitica.evidence"]
-    findings = json.loads(Path(MlflowClient(uri).download_artifacts(run, path)).read_text())["verdict"]["findings"]
-    assert all("sandbox unavailable" in f["sentence"] for f in findings)
+    assert all("sandbox unavailable" in f["sentence"] for f in training.findings(uri, run).values())
 
 
 def test_several_policies_give_the_worst_and_each(place: Workplace, uri: str) -> None:
@@ -177,27 +226,6 @@ def test_several_policies_give_the_worst_and_each(place: Workplace, uri: str) ->
     assert tags["venturalitica.policy"] == "strict@1.0"
     assert (tags["venturalitica.tiny.status"], tags["venturalitica.strict.status"]) == ("pass", "fail")
     assert len(training.evidence_folders(uri, run)) == 2
-
-
-def test_a_model_that_asks_for_the_labels_does_not_get_them(place: Workplace, uri: str) -> None:
-    """No signature, trained on the label itself: it would be perfect, and gets an error instead."""
-    import mlflow
-    from sklearn.tree import DecisionTreeClassifier
-
-    mlflow.set_tracking_uri(uri)
-    frame = training.table()
-    with mlflow.start_run(experiment_id=training.experiment(MlflowClient(uri))) as run:
-        mlflow.log_text(frame.to_csv(index=False), "data/test.csv")
-        cheat = DecisionTreeClassifier().fit(frame[["income", "y"]], frame.y)
-        mlflow.sklearn.log_model(
-            cheat, name="model", pip_requirements=["scikit-learn"], serialization_format="cloudpickle"
-        )
-    assert cheat.score(frame[["income", "y"]], frame.y) == 1.0
-    place.run("audit", check=3)
-    path = training.tags(uri, run.info.run_id)["venturalitica.evidence"]
-    local = MlflowClient(uri).download_artifacts(run.info.run_id, path)
-    findings = json.loads(Path(local).read_text())["verdict"]["findings"]
-    assert all(f["status"] == "error" and "y" in f["sentence"] for f in findings)
 
 
 def test_a_run_is_audited_again_when_the_configuration_is_mended(place: Workplace, uri: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -30,9 +31,9 @@ PUBLISHED = {"class_imbalance": 0.428571, "Attribute9": 0.817910, "Attribute13":
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Workplace:
+def place(tmp_path: Path, new_database: Callable[[Path], str]) -> Workplace:
     place = Workplace(tmp_path)
-    place.configure([f"sqlite:///{tmp_path}/mlflow.db"], audits=AUDITS)
+    place.configure([new_database(tmp_path)], audits=AUDITS)
     (tmp_path / "policies" / "tiny.yaml").unlink()
     for policy in ("german-credit-sdk", "german-credit-interval"):
         shutil.copy(ROOT / "policies" / policy / f"{policy}.yaml", tmp_path / "policies")
@@ -69,13 +70,15 @@ def test_the_published_numbers_and_the_same_controls_by_interval(place: Workplac
     assert [f["status"] for f in interval] == ["pass", "inconclusive", "inconclusive"]
 
 
-def test_without_agent_yaml_the_guide_s_own_files_are_enough(tmp_path: Path) -> None:
+def test_without_agent_yaml_the_guide_s_own_files_are_enough(
+    tmp_path: Path, new_database: Callable[[Path], str]
+) -> None:
     """`mlflow.db` and `model_policy.yaml` in a folder: the run is audited and the snapshot is where the guide says."""
     place = Workplace(tmp_path)
     policy = ROOT / "policies" / "german-credit-sdk" / "german-credit-sdk.yaml"
     shutil.copy(policy, tmp_path / "model_policy.yaml")
     shutil.copy(GERMAN, tmp_path / "loans.csv")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_database(tmp_path)
     mlflow.set_tracking_uri(uri)
     client = MlflowClient(uri)
     import pandas as pd

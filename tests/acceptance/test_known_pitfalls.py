@@ -1,10 +1,15 @@
-"""What has gone wrong in tools of this kind, each shown not to happen here: by the whole program, as a process."""
+"""What has gone wrong in tools of this kind, each shown not to happen here: by the whole program, as a process.
+
+Most tables go to experiments of one store that a single pass audits, each under a policy of its own.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +17,28 @@ import mlflow
 import pandas as pd
 import pytest
 import training
+import yaml
 from mlflow import MlflowClient
-from workplace import AGENT, GERMAN, Workplace, environment
+from workplace import AGENT, GERMAN, Served, Workplace, environment, eventually
 
-HEAD = 'policy: tiny\nversion: "1.0"\ncontrols:\n'
+HEAD = 'policy: {name}\nversion: "1.0"\ncontrols:\n'
+SHARED = pytest.mark.xdist_group("pitfalls")
+CASES: dict[str, Case] = {}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A table with its own predictions, the controls that it is held to, and what its columns mean."""
+
+    frame: pd.DataFrame
+    controls: str
+    columns: dict[str, Any]
+
+
+def case(name: str, frame: pd.DataFrame, *controls: str, **columns: Any) -> str:
+    """Have the table audited by the shared pass, under the policy `name`."""
+    CASES[name] = Case(frame, "".join(controls), columns)
+    return name
 
 
 def control(name: str, metric: str, require: str, **more: object) -> str:
@@ -23,33 +46,42 @@ def control(name: str, metric: str, require: str, **more: object) -> str:
     return "  - " + "\n    ".join(f"{key}: {value}" for key, value in lines.items()) + "\n"
 
 
-@pytest.fixture
-def uri(place: Workplace) -> str:
-    uri = f"sqlite:///{place.folder}/mlflow.db"
-    place.configure([uri])
-    return uri
+@dataclass(frozen=True)
+class Audited:
+    """All cases after one pass."""
+
+    place: Workplace
+    uri: str
+    runs: dict[str, str]
+
+    def findings(self, name: str) -> dict[str, dict[str, Any]]:
+        return training.findings(self.uri, self.runs[name])
+
+    def declare(self, name: str, **columns: Any) -> None:
+        """Say in agent.yaml what the columns mean after all."""
+        agent = self.place.folder / "agent.yaml"
+        document = yaml.safe_load(agent.read_text())
+        (entry,) = (entry for entry in document["audits"] if entry["name"] == name)
+        entry["columns"] = columns
+        agent.write_text(yaml.safe_dump(document))
 
 
-def log_table(uri: str, frame: pd.DataFrame) -> str:
-    """A run that logs a table with its own predictions and no model."""
-    mlflow.set_tracking_uri(uri)
-    with mlflow.start_run(experiment_id=training.experiment(MlflowClient(uri))) as run:
-        mlflow.log_text(frame.to_csv(index=False), "data/test.csv")
-    return str(run.info.run_id)
-
-
-def findings(place: Workplace, uri: str, run: str, *, policy: str, columns: str) -> dict[str, dict[str, Any]]:
-    """Findings by control id, after one pass under `policy` with these column bindings."""
-    (place.folder / "policies" / "tiny.yaml").write_text(HEAD + policy)
-    agent = place.folder / "agent.yaml"
-    head = agent.read_text().split("    columns:")[0]
-    agent.write_text(head + f"    columns: {columns}\n")
-    place.run("audit", "--run", run, check=None)
-    path = training.tags(uri, run)["venturalitica.evidence"]
-    local = MlflowClient(uri).download_artifacts(run, path)
-    # strict JSON: `parse_constant` is called for NaN and Infinity only
-    document = json.loads(Path(local).read_text(), parse_constant=lambda word: pytest.fail(f"{word} in evidence.json"))
-    return {f["control"]: f for f in document["verdict"]["findings"]}
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[Path], str]) -> Audited:
+    place = Workplace(tmp_path_factory.mktemp("pitfalls"))
+    uri = new_database(place.folder)
+    (place.folder / "policies").mkdir()
+    audits = []
+    for name, given in CASES.items():
+        (place.folder / "policies" / f"{name}.yaml").write_text(HEAD.format(name=name) + given.controls)
+        data = {"evaluation": {"artifact": "data/test.csv"}}
+        entry = {"runs": {"experiment": name}, "policy": name, "data": data, "columns": given.columns}
+        audits.append({"name": name} | entry)
+    document = {"stores": [{"mlflow": uri}], "policies": "./policies", "settle": "0s", "audits": audits}
+    (place.folder / "agent.yaml").write_text(yaml.safe_dump(document))
+    runs = {name: training.log_table(uri, given.frame, into=name) for name, given in CASES.items()}
+    assert place.json("audit", check=1)["audited"] == len(CASES)
+    return Audited(place, uri, runs)
 
 
 def test_the_verdict_does_not_depend_on_an_optional_package(place: Workplace, uri: str) -> None:
@@ -58,7 +90,8 @@ def test_the_verdict_does_not_depend_on_an_optional_package(place: Workplace, ur
     with mlflow.start_run(experiment_id=training.experiment(MlflowClient(uri))) as run:
         mlflow.log_text(GERMAN.read_text(), "data/test.csv")
     (place.folder / "policies" / "tiny.yaml").write_text(
-        HEAD + control("sex", "disparate_impact", "> 0.8", role="Attribute9", of="labels", decide_on="point")
+        HEAD.format(name="tiny")
+        + control("sex", "disparate_impact", "> 0.8", role="Attribute9", of="labels", decide_on="point")
     )
     agent = place.folder / "agent.yaml"
     agent.write_text(
@@ -69,76 +102,85 @@ def test_the_verdict_does_not_depend_on_an_optional_package(place: Workplace, ur
         [sys.executable, "-c", blocked, "audit"], cwd=place.folder, env=environment(), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    path = training.tags(uri, run.info.run_id)["venturalitica.evidence"]
-    document = json.loads(Path(MlflowClient(uri).download_artifacts(run.info.run_id, path)).read_text())
-    assert round(document["verdict"]["findings"][0]["measurement"]["value"], 6) == 0.817910
+    found = training.findings(uri, run.info.run_id)
+    assert round(found["sex"]["measurement"]["value"], 6) == 0.817910
 
 
-def test_a_control_on_a_missing_column_is_never_measured_on_another(place: Workplace, uri: str) -> None:
+MISSING = case(
+    "missing-column",
+    pd.DataFrame({"gender": ["f", "m"] * 60, "y": [0, 1, 1, 0] * 30}),
+    control("race", "disparate_impact", ">= 0.1", role="race", of="labels"),
+    control("gender", "disparate_impact", ">= 0.1", role="gender", of="labels"),
+    target={"column": "y", "positive": 1},
+)
+
+
+@SHARED
+def test_a_control_on_a_missing_column_is_never_measured_on_another(audited: Audited) -> None:
     """`race` has no column: `error`, with the columns that there are; `gender` is not taken for it."""
-    frame = pd.DataFrame({"gender": ["f", "m"] * 60, "y": [0, 1, 1, 0] * 30})
-    found = findings(
-        place,
-        uri,
-        log_table(uri, frame),
-        policy=control("race", "disparate_impact", ">= 0.1", role="race", of="labels")
-        + control("gender", "disparate_impact", ">= 0.1", role="gender", of="labels"),
-        columns="{target: {column: y, positive: 1}}",
-    )
+    found = audited.findings(MISSING)
     assert found["race"]["status"] == "error"
     assert "gender" in found["race"]["sentence"] + found["race"]["remedy"]
     assert found["gender"]["status"] == "pass"
 
 
-def test_text_labels_without_a_positive_class_pass_nothing(place: Workplace, uri: str) -> None:
+TEXT = case(
+    "text-labels",
+    pd.DataFrame({"sex": ["f", "m"] * 60, "y": (["good"] * 6 + ["bad"] * 2) * 15, "prediction": ["good"] * 120}),
+    control("gap", "equalized_odds_diff", "<= 0.5", role="sex"),
+    control("ratio", "disparate_impact", ">= 0.5", role="sex"),
+    target="y",
+    prediction="prediction",
+)
+
+
+@SHARED
+def test_text_labels_without_a_positive_class_pass_nothing(audited: Audited) -> None:
     """`good`/`bad` labels: not 0 and not 1.0, but `error` until somebody says which is the good outcome."""
-    frame = pd.DataFrame({"sex": ["f", "m"] * 60, "y": (["good"] * 6 + ["bad"] * 2) * 15, "prediction": ["good"] * 120})
-    run = log_table(uri, frame)
-    policy = control("gap", "equalized_odds_diff", "<= 0.5", role="sex") + control(
-        "ratio", "disparate_impact", ">= 0.5", role="sex"
-    )
-    found = findings(place, uri, run, policy=policy, columns="{target: y, prediction: prediction}")
+    found = audited.findings(TEXT)
     assert {f["status"] for f in found.values()} == {"error"}
     assert all("positive" in f["sentence"] + f["remedy"] for f in found.values())
-    declared = findings(
-        place, uri, run, policy=policy, columns="{target: {column: y, positive: good}, prediction: prediction}"
-    )
-    assert {f["status"] for f in declared.values()} == {"pass"}
+    audited.declare(TEXT, target={"column": "y", "positive": "good"}, prediction="prediction")
+    audited.place.run("audit", "--run", audited.runs[TEXT])
+    assert {f["status"] for f in audited.findings(TEXT).values()} == {"pass"}
 
 
-def test_a_model_that_rejects_every_woman_is_not_perfect(place: Workplace, uri: str) -> None:
+REJECTED = case(
+    "every-woman-rejected",
+    pd.DataFrame({"sex": ["f", "m"] * 100, "y": [1, 1, 2, 2] * 50, "prediction": [2, 1] * 100}),
+    control("odds", "equalized_odds_ratio", ">= 0.5", role="sex"),
+    control("impact", "disparate_impact", ">= 0.5", role="sex"),
+    target={"column": "y", "positive": 1},
+    prediction="prediction",
+)
+
+
+@SHARED
+def test_a_model_that_rejects_every_woman_is_not_perfect(audited: Audited) -> None:
     """Labels coded 1/2, no woman selected: the ratio is 0 and fails; it is not undefined into a pass."""
-    frame = pd.DataFrame({"sex": ["f", "m"] * 100, "y": [1, 1, 2, 2] * 50})
-    frame["prediction"] = [2 if sex == "f" else 1 for sex in frame.sex]
-    found = findings(
-        place,
-        uri,
-        log_table(uri, frame),
-        policy=control("odds", "equalized_odds_ratio", ">= 0.5", role="sex")
-        + control("impact", "disparate_impact", ">= 0.5", role="sex"),
-        columns="{target: {column: y, positive: 1}, prediction: prediction}",
-    )
+    found = audited.findings(REJECTED)
     assert {name: (f["status"], f["measurement"]["value"]) for name, f in found.items()} == {
         "odds": ("fail", 0),
         "impact": ("fail", 0),
     }
 
 
-def test_any_control_id_is_written_and_a_failing_run_keeps_its_evidence(place: Workplace, uri: str) -> None:
+ODD_ID = case(
+    "odd-id",
+    pd.DataFrame({"sex": ["f", "m"] * 100, "y": [0, 1] * 100}),
+    control("Art.10(2)(f)", "disparate_impact", ">= 0.8", role="sex", of="labels"),
+    target={"column": "y", "positive": 1},
+)
+
+
+@SHARED
+def test_any_control_id_is_written_and_a_failing_run_keeps_its_evidence(audited: Audited) -> None:
     """`Art.10(2)(f)` once made all logging vanish; a blocked run once left no evidence at all."""
-    frame = pd.DataFrame({"sex": ["f", "m"] * 100, "y": [0, 1] * 100})
-    run = log_table(uri, frame)
-    found = findings(
-        place,
-        uri,
-        run,
-        policy=control("Art.10(2)(f)", "disparate_impact", ">= 0.8", role="sex", of="labels"),
-        columns="{target: {column: y, positive: 1}}",
-    )
-    assert found["Art.10(2)(f)"]["status"] == "fail"
-    assert training.tags(uri, run)["venturalitica.failed"] == "Art.10(2)(f)"
-    snapshot = MlflowClient(uri).download_artifacts(run, "policy_snapshot/tiny.yaml")
-    assert Path(snapshot).read_bytes() == (place.folder / "policies" / "tiny.yaml").read_bytes()
+    assert audited.findings(ODD_ID)["Art.10(2)(f)"]["status"] == "fail"
+    run = audited.runs[ODD_ID]
+    assert training.tags(audited.uri, run)["venturalitica.failed"] == "Art.10(2)(f)"
+    snapshot = MlflowClient(audited.uri).download_artifacts(run, f"policy_snapshot/{ODD_ID}.yaml")
+    assert Path(snapshot).read_bytes() == (audited.place.folder / "policies" / f"{ODD_ID}.yaml").read_bytes()
 
 
 def test_skipped_controls_are_counted_apart_and_alone_never_pass(place: Workplace, uri: str) -> None:
@@ -148,22 +190,24 @@ def test_skipped_controls_are_counted_apart_and_alone_never_pass(place: Workplac
    "input.target": y}
 """
     (place.folder / "policies" / "tiny.yaml").write_text(policy)
-    run = log_table(uri, pd.DataFrame({"y": [0, 1] * 50}))
+    run = training.log_table(uri, pd.DataFrame({"y": [0, 1] * 50}))
     place.run("audit", check=3)
     assert training.status(uri, run) == "skip"
     assert training.tags(uri, run)["venturalitica.counts"] == "p0 f0 i0 w0 e0 s1 x0"
 
 
-def test_a_point_above_the_threshold_with_an_interval_across_it_does_not_pass(place: Workplace, uri: str) -> None:
+ACROSS = case(
+    "across-the-threshold",
+    pd.DataFrame({"sex": ["f"] * 50 + ["m"] * 50, "y": [1] * 27 + [0] * 23 + [1] * 33 + [0] * 17}),
+    control("impact", "disparate_impact", "> 0.8", role="sex", of="labels"),
+    target={"column": "y", "positive": 1},
+)
+
+
+@SHARED
+def test_a_point_above_the_threshold_with_an_interval_across_it_does_not_pass(audited: Audited) -> None:
     """0.818 > 0.8 with an interval of [0.61, 0.91] was once a PASS."""
-    frame = pd.DataFrame({"sex": ["f"] * 50 + ["m"] * 50, "y": [1] * 27 + [0] * 23 + [1] * 33 + [0] * 17})
-    found = findings(
-        place,
-        uri,
-        log_table(uri, frame),
-        policy=control("impact", "disparate_impact", "> 0.8", role="sex", of="labels"),
-        columns="{target: {column: y, positive: 1}}",
-    )
+    found = audited.findings(ACROSS)
     measured = found["impact"]["measurement"]
     assert measured["value"] > 0.8
     assert measured["interval"]["low"] < 0.8 < measured["interval"]["high"]
@@ -177,10 +221,10 @@ def test_an_empty_store_is_not_green(place: Workplace, uri: str) -> None:
     assert place.json("status")["verdicts"] == {}
 
 
-def test_two_processes_that_write_at_once_lose_nothing(place: Workplace) -> None:
+@pytest.mark.xdist_group("service")
+def test_two_processes_that_write_at_once_lose_nothing(served: Served) -> None:
     """Forty runs trained by two processes while the agent audits: forty verdicts (once 58 of 100 rows survived)."""
-    uri = str(place.folder / "mlruns")
-    place.configure([uri])
+    uri, place = served.uris["crowded"], served.place
     trainer = (
         "import sys; sys.path.insert(0, sys.argv[1]); import training; from mlflow import MlflowClient\n"
         "client = MlflowClient(sys.argv[2]); experiment = training.experiment(client)\n"
@@ -189,16 +233,15 @@ def test_two_processes_that_write_at_once_lose_nothing(place: Workplace) -> None
         "    client.log_text(run, training.table().to_csv(index=False), 'data/test.csv')\n"
         "    client.set_terminated(run)\n"
     )
-    training.experiment(MlflowClient(uri))
-    with place.service():
-        place.await_log("store.up")
-        command = [sys.executable, "-c", trainer, str(Path(__file__).parent), uri]
-        writers = [subprocess.Popen(command, env=environment(), cwd=place.folder) for _ in range(2)]
-        assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
-        place.await_log("audit.published", count=40, seconds=120)
-    published = [event["run"] for event in place.events("audit.published")]
-    assert len(published) == len(set(published)) == 40
-    assert len(training.search(uri, "error")) == 40  # they logged no model, so there is no verdict to give
+    command = [sys.executable, "-c", trainer, str(Path(__file__).parent), uri]
+    writers = [subprocess.Popen(command, env=environment(), cwd=place.folder) for _ in range(2)]
+    assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+    client = MlflowClient(uri)
+    runs = {run.info.run_id for run in client.search_runs([training.experiment(client)])}
+    assert len(runs) == 40
+    eventually(lambda: len(served.published(*runs)) >= 40, 120, place)
+    assert sorted(served.published(*runs)) == sorted(runs)
+    assert training.search(uri, "error") == runs  # they logged no model, so there is no verdict to give
 
 
 def test_the_console_scripts_are_the_same_program() -> None:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import signal
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -14,30 +13,30 @@ import training
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Dataset, DatasetInput, InputTag
-from workplace import AUDITS, Workplace, eventually, stop
+from workplace import AUDITS, KINDS, Served, Workplace, eventually, stop
 
 
-def test_runs_that_end_are_audited_tagged_and_proven(place: Workplace, store_uri: str, tmp_path: Path) -> None:
+@pytest.mark.xdist_group("service")
+@pytest.mark.parametrize("kind", KINDS)
+def test_runs_that_end_are_audited_tagged_and_proven(served: Served, kind: str, tmp_path: Path) -> None:
     """Backlog and live runs alike get the tags, evidence and snapshot of the contract, and keep everything else."""
-    place.configure([store_uri])
-    good = training.train(store_uri)
-    before = training.run_info(store_uri, good)
-    with place.service():
-        eventually(lambda: training.status(store_uri, good) is not None, workplace=place)
-        bad = training.train(store_uri, good=False)
-        eventually(lambda: training.status(store_uri, bad) is not None, workplace=place)
-    assert training.search(store_uri, "pass") == {good}
-    assert training.search(store_uri, "fail") == {bad}
-    assert training.run_info(store_uri, good) == before
+    uri, (good, before) = served.uris[kind], served.backlog[kind]
+    eventually(lambda: training.status(uri, good) is not None, workplace=served.place)
+    bad = training.train(uri, good=False)
+    eventually(lambda: training.status(uri, bad) is not None, workplace=served.place)
+    assert training.status(uri, bad) == "fail", training.findings(uri, bad)
+    assert training.search(uri, "pass") == {good}
+    assert training.search(uri, "fail") == {bad}
+    assert training.run_info(uri, good) == before
 
-    tags = training.tags(store_uri, bad)
+    tags = training.tags(uri, bad)
     assert tags["venturalitica.policy"] == "tiny@1.0"
     assert tags["venturalitica.failed"] == "accuracy"
     assert tags["venturalitica.counts"] == "p1 f1 i0 w0 e0 s0 x0"
-    policy = (place.folder / "policies" / "tiny.yaml").read_bytes()
+    policy = (served.place.folder / "policies" / "tiny.yaml").read_bytes()
     assert tags["venturalitica.policy_digest"] == hashlib.sha256(policy).hexdigest()
 
-    copy = Path(download_artifacts(run_id=bad, tracking_uri=store_uri, dst_path=str(tmp_path / "copy")))
+    copy = Path(download_artifacts(run_id=bad, tracking_uri=uri, dst_path=str(tmp_path / "copy")))
     evidence = (copy / tags["venturalitica.evidence"]).read_bytes()
     assert hashlib.sha256(evidence).hexdigest() == tags["venturalitica.evidence_digest"]
     assert (copy / "policy_snapshot" / "tiny.yaml").read_bytes() == policy
@@ -48,109 +47,115 @@ def test_runs_that_end_are_audited_tagged_and_proven(place: Workplace, store_uri
     assert document["verdict"]["status"] == "fail"
     assert document["sandbox"]["tier"] == "bwrap"
 
-    client = MlflowClient(store_uri)
+    client = MlflowClient(uri)
     (output,) = client.get_run(bad).outputs.model_outputs
     assert client.get_logged_model(output.model_id).tags["venturalitica.status"] == "fail"
 
 
-def test_what_is_missing_is_an_error_with_its_remedy(place: Workplace, store_uri: str) -> None:
+@pytest.mark.xdist_group("service")
+@pytest.mark.parametrize("kind", KINDS)
+def test_late_inputs_and_resumed_runs_are_audited_again(served: Served, kind: str) -> None:
+    """A dataset logged after the end, and a run that resumes and ends anew, each lead to one more audit."""
+    uri = served.uris[kind]
+    run = training.train(uri, into="tiny-late")
+    client = MlflowClient(uri)
+    eventually(lambda: len(served.published(run)) == 1, workplace=served.place)
+    client.update_run(run, status="RUNNING")
+    client.set_terminated(run)
+    eventually(lambda: len(served.published(run)) == 2, workplace=served.place)
+    late = Dataset(name="late", digest="1234abcd", source_type="local", source='{"uri": "elsewhere.csv"}')
+    client.log_inputs(run, [DatasetInput(late, [InputTag("mlflow.data.context", "eval")])])
+    eventually(lambda: len(served.published(run)) == 3, workplace=served.place)
+    eventually(lambda: served.place.json("status")["due"] == 0, workplace=served.place)
+    # the same model, data and policy: the same evidence place
+    assert len(training.evidence_folders(uri, run)) == 1
+    assert len(served.published(run)) == 3
+
+
+@pytest.mark.xdist_group("service")
+def test_two_agents_on_one_state_do_not_audit_twice(served: Served) -> None:
+    """The second is refused with a sentence; nothing is done twice."""
+    uri = served.uris["sqlite"]
+    run = training.train(uri, into="tiny-twice")
+    eventually(lambda: training.status(uri, run) is not None, workplace=served.place)
+    refused = served.place.run("audit", check=3)
+    assert "another venturalitica-agent works on this state" in refused.stderr
+    assert len(training.evidence_folders(uri, run)) == 1
+    assert served.published(run) == [run]
+
+
+def test_what_is_missing_is_an_error_with_its_remedy(place: Workplace, store_uris: list[str]) -> None:
     """A run without data or without a model gets `error`, never a pass, and says what to do."""
-    place.configure([store_uri])
-    without_data = training.train(store_uri, data=False)
-    without_model = training.train(store_uri, model=False)
+    runs = {training.train(uri, **{part: False}): uri for uri in store_uris for part in ("data", "model")}
     document = place.json("audit", check=3)
-    assert {v["run_id"]: v["status"] for v in document["verdicts"]} == {without_data: "error", without_model: "error"}
-    for run in (without_data, without_model):
-        evidence = training.tags(store_uri, run)["venturalitica.evidence"]
+    assert {v["run_id"]: v["status"] for v in document["verdicts"]} == dict.fromkeys(runs, "error")
+    for run, uri in runs.items():
+        evidence = training.tags(uri, run)["venturalitica.evidence"]
         report = download_artifacts(
-            run_id=run, artifact_path=evidence.replace("evidence.json", "report.md"), tracking_uri=store_uri
+            run_id=run, artifact_path=evidence.replace("evidence.json", "report.md"), tracking_uri=uri
         )
         assert "What to do:" in Path(report).read_text()
 
 
-def test_a_killed_service_goes_on_where_it_was(place: Workplace, store_uri: str) -> None:
+def test_a_killed_service_goes_on_where_it_was(place: Workplace, store_uris: list[str]) -> None:
     """SIGKILL at four moments: every run ends with one verdict and one evidence set, and MLflow's data is whole."""
-    place.configure([store_uri])
-    runs = {training.train(store_uri, good=n % 2 == 0, name=f"run {n}"): n % 2 == 0 for n in range(8)}
-    before = {run: training.run_info(store_uri, run) for run in runs}
+    runs = {}
+    for n in range(8):  # in turns, so that each kill meets both stores
+        uri, good = store_uris[n % 2], n % 4 < 2
+        runs[training.train(uri, good=good, name=f"run {n}")] = (uri, good)
+    before = {run: training.run_info(uri, run) for run, (uri, _) in runs.items()}
+
+    def with_verdict() -> int:
+        return sum(training.status(uri, run) is not None for run, (uri, _) in runs.items())
+
     for seen in (1, 2, 3, 5):
         process = place.start()
         try:
-            eventually(lambda seen=seen: _with_verdict(store_uri, runs) >= seen, workplace=place)
+            eventually(lambda seen=seen: with_verdict() >= seen, workplace=place)
         finally:
             stop(process, signal.SIGKILL)
     with place.service():
-        eventually(lambda: all(training.status(store_uri, r) for r in runs), workplace=place)
-    for run, good in runs.items():
-        assert training.status(store_uri, run) == ("pass" if good else "fail")
-        assert len(training.evidence_folders(store_uri, run)) == 1
-        assert training.run_info(store_uri, run) == before[run]
+        eventually(lambda: with_verdict() == len(runs), workplace=place)
+    for run, (uri, good) in runs.items():
+        assert training.status(uri, run) == ("pass" if good else "fail")
+        assert len(training.evidence_folders(uri, run)) == 1
+        assert training.run_info(uri, run) == before[run]
 
 
-def _with_verdict(uri: str, runs: Iterable[str]) -> int:
-    return sum(training.status(uri, run) is not None for run in runs)
-
-
-def test_two_agents_on_one_state_do_not_audit_twice(place: Workplace) -> None:
-    """The second is refused with a sentence; nothing is done twice."""
-    uri = f"sqlite:///{place.folder}/mlflow.db"
-    place.configure([uri])
-    run = training.train(uri)
-    with place.service():
-        eventually(lambda: training.status(uri, run) is not None, workplace=place)
-        refused = place.run("audit", check=3)
-        assert "another venturalitica-agent works on this state" in refused.stderr
-    assert len(training.evidence_folders(uri, run)) == 1
-
-
-def test_a_store_that_appears_later_is_caught_up_with(place: Workplace, store_uri: str) -> None:
+def test_a_store_that_appears_later_is_caught_up_with(place: Workplace) -> None:
     """Unreachable at start: said once, tried again, and what was missed is audited."""
-    place.configure([store_uri])
+    uris = [f"sqlite:///{place.folder}/mlflow.db", str(place.folder / "mlruns")]
+    place.configure(uris)
     with place.service():
-        place.await_log("store.down")
-        run = training.train(store_uri)
-        eventually(lambda: training.status(store_uri, run) == "pass", workplace=place)
-        assert len(place.events("store.down")) == 1
-        assert place.events("store.up")
+        place.await_log("store.down", count=2)
+        runs = {uri: training.train(uri) for uri in uris}
+        for uri, run in runs.items():
+            eventually(lambda uri=uri, run=run: training.status(uri, run) == "pass", workplace=place)
+        for event in ("store.down", "store.up"):
+            assert sorted(e["store"] for e in place.events(event)) == sorted(uris)
 
 
-def test_late_inputs_and_resumed_runs_are_audited_again(place: Workplace, store_uri: str) -> None:
-    """A dataset logged after the end, and a run that resumes and ends anew, each lead to one more audit."""
-    place.configure([store_uri])
-    run = training.train(store_uri)
-    client = MlflowClient(store_uri)
-    with place.service():
-        eventually(lambda: training.status(store_uri, run) is not None, workplace=place)
-        first = len(place.events("audit.published"))
-        client.update_run(run, status="RUNNING")
-        client.set_terminated(run)
-        eventually(lambda: len(place.events("audit.published")) == first + 1, workplace=place)
-        late = Dataset(name="late", digest="1234abcd", source_type="local", source='{"uri": "elsewhere.csv"}')
-        client.log_inputs(run, [DatasetInput(late, [InputTag("mlflow.data.context", "eval")])])
-        eventually(lambda: len(place.events("audit.published")) == first + 2, workplace=place)
-    # the same model, data and policy: the same evidence place
-    assert len(training.evidence_folders(store_uri, run)) == 1
-    assert place.json("status")["due"] == 0
-
-
-def test_failed_deleted_and_endless_runs_are_counted_not_audited(place: Workplace, store_uri: str) -> None:
-    place.configure([store_uri], audits="stale_running: 1s\n" + AUDITS)
-    client = MlflowClient(store_uri)
-    experiment = training.experiment(client)
-    failed, endless, deleted = (client.create_run(experiment).info.run_id for _ in range(3))
-    client.set_terminated(failed, "FAILED")
-    client.set_terminated(deleted)
-    client.delete_run(deleted)
+def test_failed_deleted_and_endless_runs_are_counted_not_audited(place: Workplace, store_uris: list[str]) -> None:
+    place.configure(store_uris, audits="stale_running: 1s\n" + AUDITS)
+    clients = {uri: MlflowClient(uri) for uri in store_uris}
+    failed, endless, deleted = (
+        {uri: c.create_run(training.experiment(c)).info.run_id for uri, c in clients.items()} for _ in range(3)
+    )
+    for uri, client in clients.items():
+        client.set_terminated(failed[uri], "FAILED")
+        client.set_terminated(deleted[uri])
+        client.delete_run(deleted[uri])
     place.run("audit", check=3)
-    status = place.json("status")
-    (store,) = status["stores"]
-    assert store["runs"] == {"gone": 1, "ignored": 1, "running": 1}
-    assert [reason for reason in store["ignored"] if reason.startswith("FAILED runs are not audited")]
-    eventually(lambda: [r["run_id"] for r in place.json("status")["running_too_long"]] == [endless])
-    client.restore_run(deleted)
+    for store in place.json("status")["stores"]:
+        assert store["runs"] == {"gone": 1, "ignored": 1, "running": 1}
+        assert [reason for reason in store["ignored"] if reason.startswith("FAILED runs are not audited")]
+    too_long = sorted(endless.values())
+    eventually(lambda: sorted(r["run_id"] for r in place.json("status")["running_too_long"]) == too_long)
+    for uri, client in clients.items():
+        client.restore_run(deleted[uri])
     document = place.json("audit", check=3)
-    assert [v["run_id"] for v in document["verdicts"]] == [deleted]
-    assert all(training.status(store_uri, run) is None for run in (failed, endless))
+    assert sorted(v["run_id"] for v in document["verdicts"]) == sorted(deleted.values())
+    assert all(training.status(uri, run) is None for runs in (failed, endless) for uri, run in runs.items())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
 import mlflow
 import numpy as np
 import pandas as pd
+import pytest
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput
 from sklearn.linear_model import LogisticRegression
@@ -43,17 +45,27 @@ def experiment(client: MlflowClient, name: str = EXPERIMENT) -> str:
     return str(client.create_experiment(name))
 
 
-def train(uri: str, *, good: bool = True, name: str = "", data: bool = True, model: bool = True) -> str:
-    """One finished run; a bad one predicts the opposite. Returns its id."""
+def train(
+    uri: str, *, good: bool = True, name: str = "", data: bool = True, model: bool = True, into: str = EXPERIMENT
+) -> str:
+    """One finished run in the experiment `into`; a bad one predicts the opposite. Returns its id."""
     mlflow.set_tracking_uri(uri)
-    client = MlflowClient(uri)
-    frame = table()
-    with mlflow.start_run(experiment_id=experiment(client), run_name=name or ("good" if good else "bad")) as run:
+    into_id = experiment(MlflowClient(uri), into)
+    with mlflow.start_run(experiment_id=into_id, run_name=name or ("good" if good else "bad")) as run:
         if data:
-            mlflow.log_text(frame.to_csv(index=False), "data/test.csv")
+            mlflow.log_text(table().to_csv(index=False), "data/test.csv")
         if model:
             log_model(run.info.run_id, good=good)
     return str(run.info.run_id)
+
+
+def log_table(uri: str, frame: pd.DataFrame, *, into: str = EXPERIMENT) -> str:
+    """A finished run that logs a table with its own predictions and no model."""
+    client = MlflowClient(uri)
+    run_id = str(client.create_run(experiment(client, into)).info.run_id)
+    client.log_text(run_id, frame.to_csv(index=False), "data/test.csv")
+    client.set_terminated(run_id)
+    return run_id
 
 
 @cache
@@ -97,6 +109,18 @@ def evidence_folders(uri: str, run_id: str) -> list[str]:
     for policy in client.list_artifacts(run_id, "venturalitica"):
         found += [entry.path for entry in client.list_artifacts(run_id, policy.path)]
     return found
+
+
+def evidence(uri: str, run_id: str) -> Any:
+    """The run's evidence.json. Strict JSON: `parse_constant` is called for NaN and Infinity only."""
+    local = MlflowClient(uri).download_artifacts(run_id, tags(uri, run_id)["venturalitica.evidence"])
+    refuse = lambda word: pytest.fail(f"{word} in evidence.json")  # noqa: E731
+    return json.loads(Path(local).read_text(), parse_constant=refuse)
+
+
+def findings(uri: str, run_id: str) -> dict[str, dict[str, Any]]:
+    """The findings of the run's evidence by control id."""
+    return {f["control"]: f for f in evidence(uri, run_id)["verdict"]["findings"]}
 
 
 def search(uri: str, status_value: str, name: str = EXPERIMENT) -> set[str]:

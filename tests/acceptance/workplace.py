@@ -19,6 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 GERMAN = ROOT / "examples" / "german_credit" / "german_credit.csv"
 AGENT = [sys.executable, "-m", "venturalitica_agent"]
+KINDS = ("sqlite", "files")
 
 POLICY = """
 policy: tiny
@@ -114,6 +115,24 @@ class Workplace:
     def log(self) -> str:
         path = self.folder / "agent.log"
         return path.read_text()[-6000:] if path.exists() else ""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running service and the stores that it watches.
+
+    Attributes:
+        uris: by kind of store; "crowded" is a file store for many writers.
+        backlog: by kind, a good run that had ended before the service started, and what MLflow said of it then.
+    """
+
+    place: Workplace
+    uris: dict[str, str]
+    backlog: dict[str, tuple[str, dict[str, Any]]]
+
+    def published(self, *runs: str) -> list[str]:
+        """The ones of `runs` that were audited, as often as they were."""
+        return [event["run"] for event in self.place.events("audit.published") if event["run"] in runs]
 
 
 def stop(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
