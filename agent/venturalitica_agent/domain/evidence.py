@@ -10,7 +10,7 @@ from typing import Any
 
 from venturalitica_agent.domain.codec import to_plain
 from venturalitica_agent.domain.subject import ColumnBinding, Problem, Subject
-from venturalitica_agent.domain.verdict import Verdict
+from venturalitica_agent.domain.verdict import Verdict, Waived
 
 # Raised whenever a metric, an interval or the decision rule changes its meaning: part of every audit id.
 MEASUREMENT_VERSION = "2"
@@ -22,19 +22,25 @@ def canonical(value: Any) -> bytes:
 
 
 def subject_digests(subject: Subject) -> dict[str, Any]:
-    """What the subject is, by digest: model, each split, the binding, and what is missing."""
+    """What the subject is, by digest: model, each split, the binding, what is missing, and whose metrics."""
     return {
         "model": subject.model.digest if subject.model else None,
         "data": {split: data.file.sha256 for split, data in sorted(subject.data.items())},
         "binding": {role: to_plain(ColumnBinding, b) for role, b in sorted(subject.binding.items())},
         "missing": {part: to_plain(Problem, p) for part, p in sorted(subject.problems.items())},
+        **({"metrics": dict(subject.metrics)} if subject.metrics else {}),
     }
 
 
-def audit_id(store: str, run_id: str, subject: Subject, policy_digest: str) -> str:
+def audit_id(
+    store: str, run_id: str, subject: Subject, policy_digest: str, waived: Mapping[str, Waived] | None = None
+) -> str:
     """Thirty-two hex characters that are the same for the same run, model, data, binding, policy and metric meanings.
 
     Re-doing an audit therefore writes to the same place, and anything that changed writes to another one.
+
+    Args:
+        waived: the waivers that changed a finding, by control (`Verdict.waived`).
     """
     identity = {
         "store": store,
@@ -43,6 +49,8 @@ def audit_id(store: str, run_id: str, subject: Subject, policy_digest: str) -> s
         "policy": policy_digest,
         "measurement": MEASUREMENT_VERSION,
     }
+    if waived:
+        identity["waived"] = {control: to_plain(Waived, waiver) for control, waiver in waived.items()}
     return sha256(canonical(identity)).hexdigest()[:32]
 
 
@@ -56,6 +64,7 @@ class Decision:
         environment: package versions of the agent, and the model's own.
         sandbox: tier and profile in which the model ran; empty when no model ran.
         notes: sentences about data and predictions that a reader should know.
+        waivers: SHA-256 of the file of waivers, when a finding is waived; else empty.
     """
 
     audit_id: str
@@ -68,6 +77,7 @@ class Decision:
     environment: Mapping[str, str] = field(default_factory=dict)
     sandbox: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    waivers: str = ""
 
 
 @dataclass(frozen=True, slots=True)

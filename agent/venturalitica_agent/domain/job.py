@@ -16,11 +16,15 @@ class AuditTask:
     Attributes:
         audit: name of the entry in agent.yaml, or the policy's id where `applies_to` selected the run.
         policy: SHA-256 of the policy's bytes; the bytes are kept in the state.
+        since: when this version of the policy first came into force, seconds since the epoch by our clock.
+        note: why this version decides, for readers of the evidence.
     """
 
     audit: str
     policy: str
     plan: DataPlan
+    since: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

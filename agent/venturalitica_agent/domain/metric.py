@@ -19,6 +19,17 @@ class Need(StrEnum):
     ESTIMATES = "predicted quantities"  # the answer of a regression
     GROUPS = "groups"  # a group role
     CELLS = "cells"  # which cells of the table are missing
+    ROWS = "rows"  # the rows of the table themselves
+    SPLITS = "both splits"  # the rows of the evaluation and of the training data
+    COLUMNS = "quasi-identifiers"  # the control's `columns`
+    SENSITIVE = "sensitive column"  # the control's `sensitive`
+    SHARES = "declared shares"  # the control's `shares`
+    LOGGED = "logged value"  # a number that the training run logged, and the metric that it is of
+    SIGNATURE = "signature"  # the input columns that the model was logged with
+    NOISE = "answers under noise"  # what the model says of rows with noise on their numbers
+    GAPS = "answers with missing values"  # what the model says of rows some of whose numbers are missing
+    RECORD = "record of versions"  # when which version of the policy was in force
+    EVIDENCE = "parts of the audit"  # what the policy's other controls look at, and what became of it
 
 
 class Form(StrEnum):
@@ -28,6 +39,9 @@ class Form(StrEnum):
     DIFFERENCE = "difference"  # between groups; 0 = equal
     RATIO = "ratio"  # between groups; 1 = equal
     WORST = "worst"  # the value of the group that is worst off
+
+
+_OF_MODEL = {Need.PREDICTIONS, Need.SCORES, Need.PROBABILITIES, Need.ESTIMATES, Need.NOISE, Need.GAPS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +54,7 @@ class MetricSpec:
         positive: True when the metric needs to know which class is the positive one.
         of_counts: True when it is a function of the group x label x prediction counts.
         source: where the formula comes from.
+        origin: the package that brings it, with version and digest; empty for those of the agent.
     """
 
     name: str
@@ -52,11 +67,17 @@ class MetricSpec:
     of_counts: bool
     form: Form
     source: str
+    origin: str = ""
 
     @property
     def of_model(self) -> bool:
         """True when it can't do without what a model answers."""
-        return bool(self.needs & {Need.PREDICTIONS, Need.SCORES, Need.PROBABILITIES, Need.ESTIMATES})
+        return bool(self.needs & _OF_MODEL)
+
+    @property
+    def of_audit(self) -> bool:
+        """True when it looks at the audit as a whole, not at a table of its own."""
+        return bool(self.needs & {Need.EVIDENCE, Need.RECORD})
 
 
 _LABELLED = (Need.LABELS, Need.PREDICTIONS)
@@ -329,9 +350,101 @@ _DATA = (
         span=_OVER_0,
         positive=False,
     ),
+    _between(
+        Form.VALUE,
+        "representation_gap",
+        "Widest gap between a group's share of the rows and its declared share",
+        (Need.SHARES,),
+        "max over the groups of |rows of the group / rows − declared share|",
+        better="lower",
+        positive=False,
+    ),
+    _value(
+        "duplicate_rows",
+        "Share of rows that repeat an earlier row",
+        (Need.ROWS,),
+        "pandas.DataFrame.duplicated().mean()",
+        better="lower",
+    ),
+    _value(
+        "split_overlap",
+        "Share of evaluation rows that are in the training data",
+        (Need.SPLITS,),
+        "evaluation rows whose row hash is among those of the training rows / evaluation rows",
+        better="lower",
+    ),
+    _value(
+        "schema_match",
+        "Share of the model's input columns that the data hold, in the right kind",
+        (Need.SIGNATURE,),
+        "columns of the logged signature that are there with values of its type / columns of the signature",
+    ),
+)
+_ROBUSTNESS = (
+    _value(
+        "flip_rate_noise",
+        "Share of predictions that change under noise on the numbers",
+        (Need.NOISE,),
+        "rows whose prediction differs from the undisturbed row's / rows asked again",
+        better="lower",
+    ),
+    _value(
+        "flip_rate_missing",
+        "Share of predictions that change when numbers go missing",
+        (Need.GAPS,),
+        "rows whose prediction differs from the undisturbed row's / rows asked again",
+        better="lower",
+    ),
+)
+_PRIVACY = (
+    _value(
+        "k_anonymity",
+        "Rows in the smallest class of equal quasi-identifiers",
+        (Need.COLUMNS,),
+        "Sweeney, Int. J. Uncertainty, Fuzziness and Knowledge-Based Systems 10 (2002) 557",
+        span=_OVER_0,
+    ),
+    _value(
+        "l_diversity",
+        "Fewest distinct sensitive values in a class of equal quasi-identifiers",
+        (Need.COLUMNS, Need.SENSITIVE),
+        "distinct l-diversity: Machanavajjhala et al., ACM TKDD 1 (2007) article 3",
+        span=_OVER_0,
+    ),
+    _value(
+        "t_closeness",
+        "Widest distance between the sensitive values of a class of equal quasi-identifiers and of the table",
+        (Need.COLUMNS, Need.SENSITIVE),
+        "Li, Li & Venkatasubramanian, ICDE 2007, with all values equally far apart: the total variation distance",
+        better="lower",
+    ),
+)
+_RUN = (
+    _value(
+        "declared_difference",
+        "Distance between the value that the run logged and the measured one",
+        (Need.PREDICTIONS, Need.LOGGED),
+        "|logged value − value of the control's `of_metric`|",
+        span=_OVER_0,
+        better="lower",
+    ),
+    _value(
+        "evidence_completeness",
+        "Share of the needed parts of the audit that were found and verified",
+        (Need.EVIDENCE,),
+        "of model, data, digests of the data and columns: those found and verified / those that the controls look at",
+    ),
+    _value(
+        "policy_predates_run",
+        "Whether the policy's version was on record before the run started (1) or not (0)",
+        (Need.RECORD,),
+        "1 if the version first came into force before the run's start by its client's clock, else 0",
+    ),
 )
 
-METRICS: dict[str, MetricSpec] = {spec.name: spec for spec in (*_PERFORMANCE, *_REGRESSION, *_FAIRNESS, *_DATA)}
+METRICS: dict[str, MetricSpec] = {
+    spec.name: spec for spec in (*_PERFORMANCE, *_REGRESSION, *_FAIRNESS, *_DATA, *_ROBUSTNESS, *_PRIVACY, *_RUN)
+}
 
 # Keys of the SDK, scikit-learn and fairlearn that mean the same thing.
 ALIASES: dict[str, str] = {

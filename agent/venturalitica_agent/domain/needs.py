@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from venturalitica_agent.domain.metric import METRICS, Need
+from venturalitica_agent.domain.metric import METRICS, MetricSpec, Need
 from venturalitica_agent.domain.policy import Control, Outcome, Split
 
 
@@ -16,20 +16,28 @@ class SplitNeeds:
     Attributes:
         groups: group roles. targets: roles of the truth. Both must be bound to a column.
         predictions: roles of the prediction: a declared column, else the model answers.
+        values: roles of columns whose own values are looked at, not their groups.
+        model: True when the model itself is looked at, whoever makes the predictions.
     """
 
     groups: frozenset[str] = frozenset()
     targets: frozenset[str] = frozenset()
     predictions: frozenset[str] = frozenset()
+    values: frozenset[str] = frozenset()
+    model: bool = False
 
     @property
     def columns(self) -> frozenset[str]:
         """Roles that only a column can fill."""
-        return self.groups | self.targets
+        return self.groups | self.targets | self.values
 
     def __or__(self, other: SplitNeeds) -> SplitNeeds:
         return SplitNeeds(
-            self.groups | other.groups, self.targets | other.targets, self.predictions | other.predictions
+            self.groups | other.groups,
+            self.targets | other.targets,
+            self.predictions | other.predictions,
+            self.values | other.values,
+            self.model or other.model,
         )
 
 
@@ -44,22 +52,41 @@ class Needs:
         """Every role of a prediction: without a declared column each of them needs the model."""
         return frozenset().union(*(s.predictions for s in self.splits.values()))
 
+    @property
+    def model(self) -> bool:
+        """True when the model is needed whoever makes the predictions."""
+        return any(s.model for s in self.splits.values())
+
     @classmethod
     def of(cls, controls: Iterable[Control]) -> Needs:
         """What these controls need; those that are skipped at training time need nothing."""
         splits: dict[Split, SplitNeeds] = {}
         for control in controls:
-            if not control.skip:
-                splits[control.on] = splits.get(control.on, SplitNeeds()) | _of(control)
+            for split in _splits(control) if not control.skip else ():
+                splits[split] = splits.get(split, SplitNeeds()) | _of(control)
         return cls(splits)
 
 
+def measured(control: Control) -> MetricSpec:
+    """The metric that the control's own data go into: of a comparison with a logged value, the one that was logged."""
+    return METRICS[control.of_metric or control.metric]
+
+
+def _splits(control: Control) -> tuple[Split, ...]:
+    needs = METRICS[control.metric].needs
+    if METRICS[control.metric].of_audit:
+        return ()  # it looks at what the others look at, or at no table
+    return tuple(Split) if Need.SPLITS in needs else (control.on,)
+
+
 def _of(control: Control) -> SplitNeeds:
-    spec = METRICS[control.metric]
+    spec = measured(control)
     labels = Need.OUTCOME in spec.needs and control.of is Outcome.LABELS
     predictions = Need.OUTCOME in spec.needs and control.of is Outcome.PREDICTIONS
     return SplitNeeds(
         groups=frozenset(control.roles),
         targets=frozenset({control.target} if labels or spec.needs & {Need.LABELS, Need.TRUTH} else ()),
         predictions=frozenset({control.prediction} if predictions or spec.of_model else ()),
+        values=frozenset({*control.columns, *({control.sensitive} if control.sensitive else ())}),
+        model=bool(spec.needs & {Need.SIGNATURE, Need.NOISE, Need.GAPS}),
     )

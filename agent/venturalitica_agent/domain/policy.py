@@ -47,6 +47,13 @@ class DecideOn(StrEnum):
     POINT = "point"
 
 
+class EvaluateWith(StrEnum):
+    """Which version of a policy decides about a run."""
+
+    RUN_START = "run-start"  # the one in force when the run started
+    LATEST = "latest"  # the one in force when the run is audited
+
+
 class Split(StrEnum):
     """Which data a control looks at."""
 
@@ -90,6 +97,14 @@ class Control:
         min_group: rows under which a group is listed, not compared.
         reference: the group to compare with; None compares every pair (the widest gap decides).
         risk: id of the risk that the control answers to in the owner's risk register, or empty.
+        columns: roles, or names of columns, whose own values are looked at: the quasi-identifiers of the privacy
+            metrics, or what makes a row where not every column does.
+        sensitive: role, or name of the column, that the quasi-identifiers must not give away.
+        shares: group -> its declared share of the rows, 0 to 1; together they are 1.
+        logged, of_metric: name of the number that the training run logged, and the metric that it is of.
+        noise: standard deviation of the noise on a column of numbers, in those of the column; missing: the chance of a
+            number to be taken away; tolerance: how far a predicted quantity may move, in standard deviations of the
+            predictions, and not count as changed. None for metrics that don't ask the model again.
         skip: a reason why this control isn't evaluated at training time (an SDK lifecycle phase), else empty.
         line: line of the control in its policy file, for messages.
     """
@@ -113,6 +128,14 @@ class Control:
     reference: str | None = None
     source: Source = field(default_factory=Source)
     risk: str = ""
+    columns: tuple[str, ...] = ()
+    sensitive: str | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
+    logged: str = ""
+    of_metric: str = ""
+    noise: float | None = None
+    missing: float | None = None
+    tolerance: float | None = None
     skip: str = ""
     line: int = 0
 
@@ -144,6 +167,9 @@ class Policy:
         digest: SHA-256 (64 hex) of `content`.
         applies_to: which runs, where agent.yaml doesn't say; None means that the file doesn't say either.
         shape: "native", or the OSCAL shape it was read from.
+        evaluate_with: which version decides about a run, while this one is in force.
+        reaches_back: seconds before this version came into force: runs that started within them are audited again under
+            it. 0 leaves every old run alone (`on_change: new-runs`), infinity takes them all (`re-audit`).
     """
 
     id: str
@@ -156,6 +182,8 @@ class Policy:
     law: Mapping[str, str] = field(default_factory=dict)
     applies_to: Selector | None = None
     shape: str = "native"
+    evaluate_with: EvaluateWith = EvaluateWith.RUN_START
+    reaches_back: float = 0.0
 
     @property
     def ref(self) -> str:

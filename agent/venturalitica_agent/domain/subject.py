@@ -56,6 +56,7 @@ class ModelSubject:
         format: "pickle", "cloudpickle", "joblib" (also plain pickles, packed or not), "skops", "onnx" or a booster's
             native format ("ubj", "json", "xgb", "lgb").
         inputs: column names of the signature, in order; empty when there is none.
+        input_kinds: the signature's type of each of them, "" where it has none that we know.
         environment: package versions that the model says it was trained with.
         digest: SHA-256 over the sorted (name, sha256) list, see `files_digest`.
     """
@@ -70,6 +71,7 @@ class ModelSubject:
     inputs: tuple[str, ...] = ()
     model_id: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    input_kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +124,16 @@ class Subject:
     """What one audit looks at. What is missing is said in `problems`, by "model", a split, or "role:<name>".
 
     A problem never stops the audit: it makes the controls that need the part `error`, with its words.
+
+    Attributes:
+        metrics: which package each metric that isn't the agent's own comes from, with version and digest.
     """
 
     model: ModelSubject | None = None
     data: Mapping[str, DataSubject] = field(default_factory=dict)
     binding: Mapping[str, ColumnBinding] = field(default_factory=dict)
     problems: Mapping[str, Problem] = field(default_factory=dict)
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

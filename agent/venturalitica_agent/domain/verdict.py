@@ -20,6 +20,7 @@ class Status(StrEnum):
     WAIVED = "waived"
 
 
+WAIVABLE = (Status.FAIL, Status.WARN, Status.INCONCLUSIVE, Status.ERROR)
 _PRECEDENCE = (Status.ERROR, Status.FAIL, Status.INCONCLUSIVE, Status.WARN, Status.PASS)
 
 
@@ -105,8 +106,21 @@ class Unmeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class Waived:
+    """Why a finding doesn't count for now, who answers for that, and the last day of it (as 2026-12-31)."""
+
+    reason: str
+    owner: str
+    expires: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """One control's outcome. `sentence` is for the data scientist: what, by how much, which group, what to do."""
+    """One control's outcome. `sentence` is for the data scientist: what, by how much, which group, what to do.
+
+    Attributes:
+        would_be: of a waived finding, the status that it would have without the waiver.
+    """
 
     control: str
     status: Status
@@ -119,6 +133,8 @@ class Finding:
     decided_on: str = "interval"
     measurement: Measurement | None = None
     remedy: str = ""
+    waived: Waived | None = None
+    would_be: Status | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +158,11 @@ class Verdict:
         """Ids of the controls that made the status what it is: those that fail, warn or could not be evaluated."""
         bad = (Status.FAIL, Status.ERROR, Status.WARN)
         return tuple(f.control for f in self.findings if f.enforcement != "report" and f.status in bad)
+
+    @property
+    def waived(self) -> dict[str, Waived]:
+        """The waivers that changed a finding, by control."""
+        return {f.control: f.waived for f in self.findings if f.waived is not None}
 
 
 def counts_tag(counts: Mapping[Status, int]) -> str:

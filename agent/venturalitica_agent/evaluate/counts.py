@@ -19,6 +19,7 @@ from venturalitica_agent.evaluate.undefined import Undefined
 
 NEGATIVE, POSITIVE, ABSENT = 0, 1, 2
 MAX_CELLS = 2_000_000
+_BLOCK = 1 << 20  # rows; all of them at once would take three more columns of memory
 
 Counts = NDArray[np.int64]
 """(..., groups, 3, 3): rows by group, by label and by prediction; each negative, positive or absent."""
@@ -74,15 +75,18 @@ def classes(sample: Sample) -> tuple[object, ...]:
 
 
 def _tabulate(sample: Sample, grouping: Grouping | None, states: Sequence[int]) -> Counts:
-    """The only pass over the rows. `states` of the classes, then (the highest) that of an absent one."""
+    """The only pass over the rows, in blocks. `states` of the classes, then (the highest) that of an absent one."""
     table, width = np.array(states, dtype=np.int64), states[-1] + 1
     columns = (sample.labels, sample.predictions)
-    label, prediction = (table[column.codes] if column is not None else table[[-1]] for column in columns)
-    cell = label * width + prediction
-    if grouping is not None:
-        cell = cell + grouping.codes * width**2
     groups = _groups(grouping)
-    found = np.bincount(np.broadcast_to(cell, sample.n), minlength=groups * width**2)
+    found = np.zeros(groups * width**2, dtype=np.int64)
+    for start in range(0, sample.n, _BLOCK):
+        rows = slice(start, min(start + _BLOCK, sample.n))
+        label, prediction = (table[column.codes[rows]] if column is not None else table[[-1]] for column in columns)
+        cell = label * width + prediction
+        if grouping is not None:
+            cell = cell + grouping.codes[rows] * width**2
+        found += np.bincount(np.broadcast_to(cell, rows.stop - start), minlength=len(found))
     return found.reshape(groups, width, width)
 
 

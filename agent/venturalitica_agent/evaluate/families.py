@@ -11,8 +11,9 @@ at most alpha, however the controls depend on each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from venturalitica_agent.domain.policy import Control, DecideOn, Enforcement
 from venturalitica_agent.domain.verdict import Measurement, Status, Unmeasured
@@ -21,21 +22,34 @@ from venturalitica_agent.evaluate.measure import measure
 from venturalitica_agent.evaluate.sample import Sample
 
 Results = dict[str, Measurement | Unmeasured]
-Family = tuple[str, tuple[str, ...]]
+Ask = Callable[[Control], Measurement | Unmeasured]
+"""Measures a control at the level that it has."""
 
 
 def measure_all(controls: Sequence[Control], sample: Sample) -> Results:
     """The controls of one policy on one table, by id, with the intervals of each family at Holm's levels."""
     found: Results = {control.id: measure(control, sample) for control in controls}
-    families: dict[Family, list[Control]] = {}
-    for control in controls:
-        result = found[control.id]
-        if _is_asked(control) and isinstance(result, Measurement) and result.interval.low < result.interval.high:
-            families.setdefault((control.article, control.roles), []).append(control)
-    for family in families.values():
-        if len(family) > 1:
-            found |= _step_down(family, sample)
+    for family in families(controls, found):
+        found |= step_down(family, partial(measure, sample=sample))
     return found
+
+
+def families(controls: Iterable[Control], found: Mapping[str, Measurement | Unmeasured]) -> list[list[Control]]:
+    """The families of two controls or more, among those that were measured."""
+    by_question: dict[tuple[object, ...], list[Control]] = {}
+    for control in controls:
+        result = found.get(control.id)
+        if _is_asked(control) and isinstance(result, Measurement) and result.interval.low < result.interval.high:
+            table = control.on, control.target, control.prediction
+            by_question.setdefault((control.article, control.roles, *table), []).append(control)
+    return [family for family in by_question.values() if len(family) > 1]
+
+
+def levels(control: Control, controls: Iterable[Control]) -> tuple[float, ...]:
+    """Every level that the control may be asked at, among these controls, for who can't be asked again."""
+    alike = [c for c in controls if _is_asked(c) and (c.article, c.roles) == (control.article, control.roles)]
+    held = (1 - (1 - control.level) / m for m in range(1, len(alike) + 1))
+    return tuple(dict.fromkeys((control.level, *held)))
 
 
 def _is_asked(control: Control) -> bool:
@@ -43,14 +57,15 @@ def _is_asked(control: Control) -> bool:
     return bool(control.article and control.roles) and counts
 
 
-def _step_down(family: list[Control], sample: Sample) -> Results:
+def step_down(family: list[Control], ask: Ask) -> Results:
+    """The controls of one family, each with the interval of the level at which it was decided, or was last asked."""
     found: Results = {}
     still = family
     while still:
         m = len(still)
         undecided = []
         for control in still:
-            result = measure(replace(control, level=1 - (1 - control.level) / m), sample)
+            result = ask(replace(control, level=1 - (1 - control.level) / m))
             if isinstance(result, Measurement):
                 note = (
                     f"one of {len(family)} controls on {control.role_name} under article {control.article}, with {m} "

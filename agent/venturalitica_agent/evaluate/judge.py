@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from venturalitica_agent.domain.policy import Control, DecideOn, Enforcement, Policy
-from venturalitica_agent.domain.verdict import Finding, Measurement, Status, Unmeasured, Verdict, worst
+from venturalitica_agent.domain.verdict import (
+    WAIVABLE,
+    Finding,
+    Measurement,
+    Status,
+    Unmeasured,
+    Verdict,
+    Waived,
+    worst,
+)
 from venturalitica_agent.errors import PermanentError
 from venturalitica_agent.evaluate import sentences
 from venturalitica_agent.evaluate.decision import by_interval, by_point
 
 
-def judge(policy: Policy, results: Sequence[Measurement | Unmeasured], observed: Sequence[Finding] = ()) -> Verdict:
+def judge(
+    policy: Policy,
+    results: Sequence[Measurement | Unmeasured],
+    observed: Sequence[Finding] = (),
+    waivers: Mapping[str, Waived] | None = None,
+) -> Verdict:
     """The verdict of `policy`: one finding for each of its controls, in its order, then what was `observed` besides.
 
     A control without a result is an `error`, unless the policy skips it. Controls whose enforcement is `report` keep
-    their own outcome and never change the verdict's.
+    their own outcome and never change the verdict's. What `waivers` has, by control, is `waived` unless it passed.
 
     Raises:
         PermanentError: when results don't belong to the policy, or two belong to one control.
@@ -29,7 +44,8 @@ def judge(policy: Policy, results: Sequence[Measurement | Unmeasured], observed:
             subject=policy.ref,
             remedy="judge a policy on the measurements of that same version",
         )
-    findings = (*(_finding(control, by_control.get(control.id)) for control in policy.controls), *observed)
+    measured = (_finding(control, by_control.get(control.id)) for control in policy.controls)
+    findings = (*(_unless_waived(finding, (waivers or {}).get(finding.control)) for finding in measured), *observed)
     counted = (f.status for f in findings if f.enforcement != Enforcement.REPORT)
     return Verdict(policy.id, policy.version, policy.digest, worst(counted), findings)
 
@@ -80,3 +96,11 @@ def _finding(control: Control, result: Measurement | Unmeasured | None) -> Findi
         measurement=measurement,
         remedy=remedy,
     )
+
+
+def _unless_waived(finding: Finding, waiver: Waived | None) -> Finding:
+    """A waived finding keeps all that was seen, and says what it would be; what passed or was skipped needs none."""
+    if waiver is None or finding.status not in WAIVABLE:
+        return finding
+    sentence = sentences.waived(waiver, finding.status) + finding.sentence
+    return replace(finding, status=Status.WAIVED, sentence=sentence, waived=waiver, would_be=finding.status)

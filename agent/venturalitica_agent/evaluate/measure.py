@@ -8,6 +8,7 @@ from hashlib import sha256
 import numpy as np
 
 from venturalitica_agent.domain.metric import METRICS, MetricSpec, Need
+from venturalitica_agent.domain.needs import measured
 from venturalitica_agent.domain.policy import Control, DecideOn, Outcome
 from venturalitica_agent.domain.subject import Problem
 from venturalitica_agent.domain.verdict import Measurement, Status, Unmeasured
@@ -15,6 +16,7 @@ from venturalitica_agent.evaluate.decision import by_interval
 from venturalitica_agent.evaluate.grouping import MISSING_GROUP, OTHER_GROUP
 from venturalitica_agent.evaluate.metrics import REGISTRY
 from venturalitica_agent.evaluate.metrics.estimate import Estimate
+from venturalitica_agent.evaluate.metrics.own import own_metric
 from venturalitica_agent.evaluate.planning import rows_needed
 from venturalitica_agent.evaluate.sample import Sample
 from venturalitica_agent.evaluate.undefined import Undefined
@@ -31,13 +33,13 @@ def measure(control: Control, sample: Sample) -> Measurement | Unmeasured:
         )
     if sample.n == 0:
         return unmeasured(control, Problem("the table has no rows", "audit on data that has rows"))
-    parts = list(_parts(control, spec))
+    parts = list(_parts(control, measured(control)))
     for part in parts:
         problem = _problem(control, sample, part)
         if problem is not None:
             return unmeasured(control, problem)
     try:
-        estimate = REGISTRY[spec.name](control, sample)
+        estimate = (own_metric if spec.origin else REGISTRY[spec.name])(control, sample)
     except Undefined as nothing:
         return Unmeasured(control.id, control.metric, nothing.what, nothing.remedy)
     flip_rate, flip_notes = _flip_rate(control, estimate)
@@ -77,6 +79,7 @@ def _parts(control: Control, spec: MetricSpec) -> Iterator[str]:
         Need.PROBABILITIES: "probabilities",
         Need.TRUTH: "truth",
         Need.ESTIMATES: "estimates",
+        Need.CELLS: "cells",
     }
     yield from (part for need, part in of_need.items() if need in spec.needs)
     if Need.GROUPS in spec.needs:

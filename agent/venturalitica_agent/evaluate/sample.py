@@ -6,7 +6,7 @@ so that no metric ever guesses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -14,13 +14,29 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from venturalitica_agent.domain.metric import Need
+from venturalitica_agent.domain.own_metric import Told
 from venturalitica_agent.domain.subject import Predictions, Problem, Subject
 from venturalitica_agent.evaluate.alignment import Scalar, align, positive_class, translate
+from venturalitica_agent.evaluate.background import Background
 from venturalitica_agent.evaluate.coding import MAX_CLASSES, Coded, encode, find, find_all, listing
 from venturalitica_agent.evaluate.grouping import Grouping, cross, group
+from venturalitica_agent.evaluate.stress import AskedAgain, Stress
 from venturalitica_agent.evaluate.undefined import Undefined
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """How many cells of a whole table are missing, and how many there are."""
+
+    missing: int
+    total: int
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> Cells:
+        return cls(int(frame.isna().to_numpy(dtype=bool).sum()), frame.size)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,10 +51,13 @@ class Sample:
         truth, estimates: (n,) target and answer of a regression, NaN = missing.
         positive: the positive class, one of the values; None when not known.
         groups: role -> grouping, for every bound role that can be one.
-        missing_by_row: (n,) missing cells of each row; n_columns: columns of the table.
+        cells: how many cells of the table are missing; None when that was not counted.
         problems: why a part is not there, by "labels", "predictions", "scores", "probabilities", "truth", "estimates",
-            "positive", "role:<role>".
+            "positive", "cells", "role:<role>".
         notes: what a person should know, by the same keys.
+        told: what metrics of users' packages told, by control, or why they did not.
+        asked_again: what the model answered about disturbed rows, or why it did not.
+        background: what stands behind the codes, for metrics that look at more than outcomes and groups.
     """
 
     n: int
@@ -47,13 +66,15 @@ class Sample:
     scores: NDArray[np.float64] | None
     positive: object | None
     groups: Mapping[str, Grouping]
-    missing_by_row: NDArray[np.int64]
-    n_columns: int
+    cells: Cells | None = None
     probabilities: NDArray[np.float64] | None = None
     truth: NDArray[np.float64] | None = None
     estimates: NDArray[np.float64] | None = None
     problems: Mapping[str, Problem] = field(default_factory=dict)
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    background: Background = field(default_factory=Background)
+    asked_again: Mapping[Stress, AskedAgain | Problem] = field(default_factory=dict)
+    told: Mapping[str, Told | Problem] = field(default_factory=dict)
 
     def grouping(self, roles: Sequence[str]) -> Grouping:
         """The groups of one bound role, or the intersections of several."""
@@ -71,6 +92,9 @@ def build_sample(
     target: str = "target",
     prediction: str = "prediction",
     score: str = "score",
+    columns: Sequence[str] | None = None,
+    cells: Cells | Problem | None = None,
+    asked: Collection[Need] = frozenset(Need),
 ) -> Sample:
     """Everything of `frame` that the metrics of one audit may look at.
 
@@ -79,15 +103,37 @@ def build_sample(
         predictions: the model's answer for the rows of `frame`, in their order. Without one the columns bound to the
             roles `prediction` and `score` are used, where there are such.
         target, prediction, score: the roles of truth, predicted class and score; an SDK policy may name others.
+        columns: the names of all columns of the table, where `frame` has only those that are bound.
+        cells: what is missing in the whole table, or why that isn't known; None to count it in `frame`.
+        asked: what the metrics need; of probabilities and quantities, which take memory, only these are made.
     """
-    return _Builder(frame, subject, target, prediction, score).build(predictions)
+    names = list(frame.columns) if columns is None else list(columns)
+    return _Builder(frame, subject, target, prediction, score, names, asked).build(
+        predictions, cells or Cells.of(frame)
+    )
+
+
+def sample_of_audit(background: Background) -> Sample:
+    """A sample of no table, for what is measured of an audit as a whole."""
+    return Sample(1, None, None, None, None, {}, background=background)
 
 
 class _Builder:
     """The steps of `build_sample`. Each gives its part or the problem that stands in its place."""
 
-    def __init__(self, frame: pd.DataFrame, subject: Subject, target: str, prediction: str, score: str) -> None:
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        subject: Subject,
+        target: str,
+        prediction: str,
+        score: str,
+        columns: Sequence[str],
+        asked: Collection[Need],
+    ) -> None:
+        self.asked = asked
         self.frame = frame
+        self.columns = columns
         self.subject = subject
         self.target = target
         self.prediction = prediction
@@ -95,7 +141,7 @@ class _Builder:
         self.problems: dict[str, Problem] = {k: p for k, p in subject.problems.items() if k.startswith("role:")}
         self.notes: dict[str, list[str]] = {}
 
-    def build(self, answer: Predictions | None) -> Sample:
+    def build(self, answer: Predictions | None, cells: Cells | Problem) -> Sample:
         labels = self._keep("labels", self._coded(self.target))
         raw = self._from_column() if answer is None else self._from_model(answer)
         predictions = self._keep("predictions", raw)
@@ -105,22 +151,27 @@ class _Builder:
             both = self._keep("predictions", self._aligned(labels, predictions, positive, theirs))
             labels, predictions = both or (labels, None)
         scores = self._score_column() if answer is None else self._model_scores(answer, positive)
-        chances = self._probabilities(answer, labels, scores, positive)
+        chances = self._if_asked(Need.PROBABILITIES, lambda: self._probabilities(answer, labels, scores, positive))
+        truth = self._if_asked(Need.TRUTH, lambda: self._quantities(self.target, labels))
+        estimates = self._if_asked(Need.ESTIMATES, lambda: self._estimates(answer, predictions))
         return Sample(
             n=len(self.frame),
             labels=labels,
             predictions=predictions,
             scores=self._keep("scores", scores),
             probabilities=self._keep("probabilities", chances),
-            truth=self._keep("truth", self._quantities(self.target, labels)),
-            estimates=self._keep("estimates", self._estimates(answer, predictions)),
+            truth=self._keep("truth", truth),
+            estimates=self._keep("estimates", estimates),
             positive=positive,
             groups=self._groups(),
-            missing_by_row=self.frame.isna().to_numpy(dtype=bool).sum(axis=1, dtype=np.int64),
-            n_columns=self.frame.shape[1],
+            cells=self._keep("cells", cells),
             problems=self.problems,
             notes={key: tuple(found) for key, found in self.notes.items()},
+            background=Background(self.frame, self.subject),
         )
+
+    def _if_asked(self, need: Need, make: Callable[[], T | Problem]) -> T | Problem:
+        return make() if need in self.asked else Problem(f"no control asks for the {need}")
 
     def _keep(self, key: str, found: T | Problem) -> T | None:
         if isinstance(found, Problem):
@@ -147,7 +198,7 @@ class _Builder:
             many = "more than one" if times else "no"
             return Problem(
                 f"the data has {many} column {binding.column!r}, to which the role {role!r} is bound",
-                f"correct columns.{role} in agent.yaml; the columns are {listing(self.frame.columns, 40)}",
+                f"correct columns.{role} in agent.yaml; the columns are {listing(self.columns, 40)}",
             )
         return self.frame[binding.column]
 
@@ -180,7 +231,7 @@ class _Builder:
         if answer.codes is None or answer.values is None:
             coded = encode(pd.Series(answer.numbers, dtype=float))
         else:
-            coded = Coded(np.asarray(answer.codes, dtype=np.int64), tuple(answer.values))
+            coded = Coded(answer.codes, tuple(answer.values))
         if len(coded.values) > MAX_CLASSES:
             return Problem(
                 f"the model answers with {len(coded.values)} distinct values: quantities, not classes",

@@ -9,13 +9,18 @@ import math
 
 from venturalitica_agent.domain.metric import METRICS, Form
 from venturalitica_agent.domain.policy import Control, DecideOn, Op
-from venturalitica_agent.domain.verdict import GroupStat, Interval, Measurement, Status, Unmeasured
+from venturalitica_agent.domain.verdict import GroupStat, Interval, Measurement, Status, Unmeasured, Waived
 from venturalitica_agent.evaluate.grouping import MISSING_GROUP, OTHER_GROUP
 
 _ERRORS = ("false positive rate", "false negative rate", "mean absolute error", "calibration error")
 """Rates of which less is better: it is the higher that has to come down."""
 _UNDIRECTED = ("mean residual",)
 _LISTED = 6
+_TOLD_IN_A_NOTE = (
+    "duplicate_rows", "split_overlap", "schema_match", "k_anonymity", "l_diversity", "declared_difference",
+    "evidence_completeness",
+)  # fmt: skip
+"""Metrics whose first note says what the number is made of."""
 
 
 def of(control: Control, measurement: Measurement, status: Status) -> str:
@@ -44,6 +49,12 @@ def not_measured(control: Control, result: Unmeasured) -> str:
     return f"{_title(control)} was not evaluated: {result.reason}." + _then(
         f"What to do: {result.remedy}." if result.remedy else ""
     )
+
+
+def waived(waiver: Waived, status: Status) -> str:
+    """What stands before the sentence of a waived finding: who answers for it, and what it would be."""
+    would = {Status.FAIL: "fail", Status.WARN: "warn", Status.ERROR: "be an error"}.get(status, f"be {status.value}")
+    return f"Waived until {waiver.expires} by {waiver.owner}: {waiver.reason}. Would {would}: "
 
 
 def number(value: float, threshold: float | None = None, digits: int = 3) -> str:
@@ -77,10 +88,14 @@ def _stat(measurement: Measurement, name: str) -> GroupStat:
 def _seen(control: Control, measurement: Measurement) -> str:
     value = number(measurement.value, control.require.threshold)
     if measurement.extremes is None:
-        return f"{_title(control)} is {value} (n={measurement.n})"
+        told = f": {measurement.notes[0]}" if control.metric in _TOLD_IN_A_NOTE and measurement.notes else ""
+        return f"{_title(control)} is {value} (n={measurement.n}{told})"
     low, high = measurement.extremes
     if control.metric == "min_group_n":
         return f"Smallest group of {control.role_name} is {low} with {measurement.value:.0f} rows"
+    if control.metric == "representation_gap":
+        share, declared = number(_stat(measurement, low).value or 0.0), number(control.shares.get(low, 0.0))
+        return f"Share of {low} is {share} (n={measurement.n}), declared {declared}: gap {value}"
     if not measurement.rate:
         return f"Ratio of the rarest class ({low}) to the commonest ({high}) is {value} (n={measurement.n})"
     first, second = _stat(measurement, low), _stat(measurement, high)

@@ -27,10 +27,10 @@ def survey(path: Path) -> tuple[tuple[str, ...], int]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(_lines(file), strict=True)
         try:
-            header = next((r for r in rows if not _blank(r)), None)
-            if header is None:
+            first = next((r for r in rows if not _blank(r)), None)
+            if first is None:
                 raise _unreadable("the file is empty", 1)
-            columns = _columns(header, rows.line_num)
+            columns = _columns(first, rows.line_num)
             count = 0
             for row in rows:
                 if _blank(row):
@@ -45,6 +45,13 @@ def survey(path: Path) -> tuple[tuple[str, ...], int]:
         except UnicodeDecodeError as error:
             raise _unreadable("not UTF-8 text", rows.line_num + 1) from error
     return columns, count
+
+
+def header(path: Path) -> tuple[str, ...]:
+    """Column names of a file that `survey` accepted."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(_lines(file), strict=True)
+        return next(_columns(row, rows.line_num) for row in rows if not _blank(row))
 
 
 def _lines(file: TextIO) -> Iterator[str]:

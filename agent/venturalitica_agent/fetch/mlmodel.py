@@ -20,6 +20,7 @@ LOADERS = {"mlflow.sklearn": "sklearn", "mlflow.xgboost": "xgboost", "mlflow.lig
 _PICKLES = ("pickle", "cloudpickle")
 _VERSION = re.compile(r"[A-Za-z0-9.+!_-]{1,64}")
 _PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:\[[A-Za-z0-9,._ -]*\])?==([A-Za-z0-9.+!_-]{1,64})\s*(?:;.*)?")
+_KIND = re.compile(r"[a-z]{1,20}")
 _MAX_REQUIREMENTS = 500
 _MAX_INPUTS = 10_000
 
@@ -32,6 +33,7 @@ class ModelDescription:
         file: plain relative name of the one file to load.
         format: "pickle", "cloudpickle", "skops", or the native format of a booster ("ubj", "json", "xgb", "lgb").
         inputs: column names of the signature; empty for tensors and where there is none.
+        input_kinds: the type of each, such as "double"; "" for types that are not one word of lower-case letters.
         environment: package -> version, as far as the file says it.
     """
 
@@ -40,6 +42,7 @@ class ModelDescription:
     format: str
     inputs: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    input_kinds: tuple[str, ...] = ()
 
 
 def parse_mlmodel(content: bytes) -> ModelDescription:
@@ -65,7 +68,10 @@ def parse_mlmodel(content: bytes) -> ModelDescription:
     for key in ("model_path", "data"):
         if pyfunc.get(key) not in (None, file):
             raise _refused(f"python_function names {_brief(pyfunc[key])} and {flavor} names {shown(file)}")
-    return ModelDescription(flavor, file, form, _inputs(document.get("signature")), _versions(document, pyfunc, conf))
+    inputs = _inputs(document.get("signature"))
+    return ModelDescription(
+        flavor, file, form, tuple(inputs), _versions(document, pyfunc, conf), tuple(inputs.values())
+    )
 
 
 def parse_requirements(text: str) -> dict[str, str]:
@@ -119,14 +125,15 @@ def _expect_suffix(file: str, suffixes: tuple[str, ...]) -> None:
         raise _refused(f"the model file {shown(file)} does not end in {' or '.join(suffixes)}")
 
 
-def _inputs(signature: Any) -> tuple[str, ...]:
+def _inputs(signature: Any) -> dict[str, str]:
+    """Name -> type of the input columns."""
     if signature is None:
-        return ()
+        return {}
     if not isinstance(signature, dict):
         raise _refused("the signature is not a map")
     text = signature.get("inputs")
     if text is None:
-        return ()
+        return {}
     try:
         columns = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError) as error:
@@ -135,10 +142,11 @@ def _inputs(signature: Any) -> tuple[str, ...]:
         raise _refused("the signature's inputs are not a list of columns")
     names = [c.get("name") for c in columns]
     if any(c.get("type") == "tensor" for c in columns) or all(n is None for n in names):
-        return ()
+        return {}
     if not all(isinstance(n, str) and n for n in names) or len(set(names)) != len(names):
         raise _refused("the signature's inputs have missing or repeated names")
-    return tuple(str(n) for n in names)
+    kinds = (str(c.get("type")) for c in columns)
+    return {str(n): kind if _KIND.fullmatch(kind) else "" for n, kind in zip(names, kinds, strict=True)}
 
 
 def _versions(document: Mapping[str, Any], pyfunc: Mapping[str, Any], conf: Mapping[str, Any]) -> dict[str, str]:

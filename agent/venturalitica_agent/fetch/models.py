@@ -66,6 +66,7 @@ def fetch_model(store: Store, run: Run, cache: Cache) -> ModelSubject:
         file=description.file,
         format=description.format,
         inputs=description.inputs,
+        input_kinds=description.input_kinds,
         model_id=model.model_id,
         environment=parse_requirements(pinned.decode("utf-8", "replace")) | dict(description.environment),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 MAX_COLUMNS = 10_000
 MAX_ROWS = 50_000_000
 MAX_CELLS = 400_000_000
-MAX_BYTES = 4 << 30
+MAX_BYTES = 4 << 30  # of the columns that are read at once
+MAX_UNPACKED = 16 << 30  # of the whole table, which only `parquet_batches` reads
+BATCH_ROWS = 1 << 16
 _MAX_METADATA = 16 << 20
-_BATCH = 1 << 16
+_BUFFER = 1 << 20
 _NULLABLE = {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)} | {"Float32", "Float64", "boolean"}
 
 
@@ -33,6 +35,7 @@ class Layout:
         index: names of the index columns; `steps` is the (start, step) of an index that is only described.
         kinds: column -> the pandas dtype it had, where pandas wrote the file.
         pandas: True when pandas wrote the file, so that index and types come back as they were.
+        plain: those of `columns` that hold single values, the only ones that are ever read.
     """
 
     columns: tuple[str, ...]
@@ -41,11 +44,12 @@ class Layout:
     steps: tuple[int, int] = (0, 1)
     kinds: dict[str, str] = field(default_factory=dict)
     pandas: bool = False
+    plain: tuple[str, ...] = ()
 
 
 def survey(path: Path) -> Layout:
     """Read the metadata only. Raises Unfit when it isn't parquet or promises too much."""
-    return _layout(_open(path))
+    return layout_of(open_file(path))
 
 
 def read(path: Path, columns: Sequence[str] | None = None, *, with_index: bool = False) -> pd.DataFrame:
@@ -54,28 +58,48 @@ def read(path: Path, columns: Sequence[str] | None = None, *, with_index: bool =
     Raises:
         Unfit: a named column holds something else than plain values, or the file unpacks to too much.
     """
+    import pandas as pd
     import pyarrow as pa
 
-    file = _open(path)
-    layout = _layout(file)
+    file = open_file(path)
+    layout = layout_of(file)
     schema = file.schema_arrow
-    wanted = [n for n in layout.columns if _plain(schema.field(n).type)] if columns is None else list(columns)
-    for name in wanted:
-        if not _plain(schema.field(name).type):
-            raise _unreadable(f"the column {shown(name)} holds {schema.field(name).type}, not plain values")
+    wanted = chosen(schema, layout, columns)
     index = [n for n in layout.index if _plain(schema.field(n).type)] if with_index else []
     read = [*wanted, *index]
+    if not read:
+        return pd.DataFrame(index=pd.RangeIndex(layout.rows))
     if layout.rows * max(len(read), 1) > MAX_CELLS:
-        raise _unreadable(f"{layout.rows:,} rows x {len(read):,} columns are too many cells")
-    text = [n for n in read if _is_text(schema.field(n).type)]
+        raise unreadable(f"{layout.rows:,} rows x {len(read):,} columns are too many cells")
+    if (size := _promised(file, read)) > MAX_BYTES:
+        raise unreadable(f"the columns to read unpack to {size:,} bytes; at most {MAX_BYTES:,} are read at once")
+    text = [n for n in read if is_text(schema.field(n).type)]
     try:
-        table = _decode(_batches(_open(path, text), read), text)
+        table = _decode(_together(open_file(path, text), read), text)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _unreadable(_short(error)) from error
-    return _frame(table, wanted, index, layout, with_index=with_index)
+        raise unreadable(short(error)) from error
+    return framed(table, wanted, index, layout, with_index=with_index)
 
 
-def _open(path: Path, text: Sequence[str] = ()) -> Any:
+def chosen(schema: Any, layout: Layout, columns: Sequence[str] | None) -> list[str]:
+    """The columns to read, None for all that can be. Raises Unfit for one that can't."""
+    wanted = layout.plain if columns is None else tuple(columns)
+    for name in wanted:
+        if not _plain(schema.field(name).type):
+            raise unreadable(f"the column {shown(name)} holds {schema.field(name).type}, not plain values")
+    return list(wanted)
+
+
+def _promised(file: Any, columns: list[str]) -> int:
+    """Unpacked bytes of the columns, as the metadata says."""
+    wanted = set(columns)
+    groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
+    chunks = (group.column(i) for group in groups for i in range(group.num_columns))
+    return sum(max(0, int(c.total_uncompressed_size)) for c in chunks if c.path_in_schema in wanted)
+
+
+def open_file(path: Path, text: Sequence[str] = ()) -> Any:
+    """A `pyarrow.parquet.ParquetFile` that keeps the columns `text` dictionary-coded. Raises Unfit."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -85,24 +109,27 @@ def _open(path: Path, text: Sequence[str] = ()) -> Any:
             read_dictionary=list(text),
             memory_map=False,
             pre_buffer=False,
+            buffer_size=_BUFFER,  # else a row group's whole columns are in memory, and one group may be the file
             thrift_string_size_limit=_MAX_METADATA,
             thrift_container_size_limit=1_000_000,
         )
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _unreadable(_short(error)) from error
+        raise unreadable(short(error)) from error
 
 
-def _layout(file: Any) -> Layout:
+def layout_of(file: Any) -> Layout:
+    """What the metadata of an open file says. Raises Unfit when it promises too much."""
     names = [str(n) for n in file.schema_arrow.names]
     rows = int(file.metadata.num_rows)
     if len(names) > MAX_COLUMNS or not 0 <= rows <= MAX_ROWS:
-        raise _unreadable(f"{len(names):,} columns and {rows:,} rows; at most {MAX_COLUMNS:,} and {MAX_ROWS:,}")
+        raise unreadable(f"{len(names):,} columns and {rows:,} rows; at most {MAX_COLUMNS:,} and {MAX_ROWS:,}")
     groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
-    if (size := sum(g.total_byte_size for g in groups)) > MAX_BYTES:
-        raise _unreadable(f"unpacks to {size:,} bytes; at most {MAX_BYTES:,} are read")
+    if (size := sum(g.total_byte_size for g in groups)) > MAX_UNPACKED:
+        raise unreadable(f"unpacks to {size:,} bytes; at most {MAX_UNPACKED:,} are read")
     if len(set(names)) != len(names):
-        raise _unreadable(f"the columns {listed(sorted({n for n in names if names.count(n) > 1}))} occur twice")
-    return _pandas_layout(names, rows, (file.schema_arrow.metadata or {}).get(b"pandas"))
+        raise unreadable(f"the columns {listed(sorted({n for n in names if names.count(n) > 1}))} occur twice")
+    layout = _pandas_layout(names, rows, (file.schema_arrow.metadata or {}).get(b"pandas"))
+    return replace(layout, plain=tuple(n for n in layout.columns if _plain(file.schema_arrow.field(n).type)))
 
 
 def _pandas_layout(names: list[str], rows: int, metadata: bytes | None) -> Layout:
@@ -128,40 +155,47 @@ def _pandas_layout(names: list[str], rows: int, metadata: bytes | None) -> Layou
     return Layout(columns, rows, tuple(in_columns), steps, kinds, pandas=True)
 
 
-def _batches(file: Any, columns: list[str]) -> Any:
+def _together(file: Any, columns: list[str]) -> Any:
     """All rows of the columns as one table, given up as soon as it grows past the limit."""
     import pyarrow as pa
 
-    batches, size = [], 0
-    for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
+    found, size = [], 0
+    for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
         size += batch.nbytes
         if size > MAX_BYTES:
-            raise _unreadable(f"unpacks to more than {MAX_BYTES:,} bytes")
-        batches.append(batch)
+            raise unreadable(f"unpacks to more than {MAX_BYTES:,} bytes")
+        found.append(batch)
     schema = pa.schema([file.schema_arrow.field(n) for n in columns])
-    table = pa.Table.from_batches(batches, None if batches else schema)
+    table = pa.Table.from_batches(found, None if found else schema)
     return table.select(columns).replace_schema_metadata(None)  # to_pandas would act on it
 
 
 def _decode(table: Any, text: Sequence[str]) -> Any:
     """Turn dictionary-coded text into plain text once its true length is known."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     left = MAX_BYTES
     for name in text:
         column = table.column(name)
-        for chunk in column.chunks:
-            if pa.types.is_dictionary(chunk.type):
-                lengths = pc.binary_length(chunk.dictionary).take(chunk.indices)
-                left -= pc.sum(lengths).as_py() or 0
+        left -= sum(text_bytes(chunk) for chunk in column.chunks)
         if left < 0:
-            raise _unreadable(f"the text in {shown(name)} unpacks to more than {MAX_BYTES:,} bytes")
+            raise unreadable(f"the text in {shown(name)} unpacks to more than {MAX_BYTES:,} bytes")
         table = table.set_column(table.schema.get_field_index(name), name, column.cast(pa.large_string()))
     return table
 
 
-def _frame(table: Any, wanted: list[str], index: list[str], layout: Layout, *, with_index: bool) -> pd.DataFrame:
+def text_bytes(column: Any) -> int:
+    """Bytes of dictionary-coded text, written out; 0 for text that isn't coded."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(column.type):
+        return 0
+    return int(pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0)
+
+
+def framed(table: Any, wanted: list[str], index: list[str], layout: Layout, *, with_index: bool) -> pd.DataFrame:
+    """The table as pandas, with the types that pandas wrote. Raises Unfit."""
     import pandas as pd
     import pyarrow as pa
 
@@ -181,7 +215,7 @@ def _frame(table: Any, wanted: list[str], index: list[str], layout: Layout, *, w
             start, step = layout.steps
             frame.index = pd.RangeIndex(start, start + step * len(frame), step)
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-        raise _unreadable(_short(error)) from error
+        raise unreadable(short(error)) from error
     return frame
 
 
@@ -191,7 +225,7 @@ def _plain(kind: Any) -> bool:
     if types.is_dictionary(kind):
         return _plain(kind.value_type) and not types.is_dictionary(kind.value_type)
     return (
-        _is_text(kind)
+        is_text(kind)
         or types.is_boolean(kind)
         or types.is_integer(kind)
         or types.is_floating(kind)
@@ -201,17 +235,20 @@ def _plain(kind: Any) -> bool:
     )
 
 
-def _is_text(kind: Any) -> bool:
+def is_text(kind: Any) -> bool:
+    """Whether a type is that of plain text."""
     from pyarrow import types
 
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
-def _short(error: BaseException) -> str:
+def short(error: BaseException) -> str:
+    """An error's text on one short line."""
     return " ".join(str(error).split())[:200]
 
 
-def _unreadable(what: str) -> Unfit:
+def unreadable(what: str) -> Unfit:
+    """The error for a file that can't be read, to be raised."""
     return Unfit(
         f"the parquet file can't be read: {what}",
         remedy="write it again with DataFrame.to_parquet",

@@ -63,7 +63,7 @@ def fetch_subject(
     answered = {role for role in needs.predictions if role in plan.columns}
     binding |= _bind_predictions(answered, needs, plan, data, problems)
     model = None
-    if needs.predictions - answered:
+    if needs.predictions - answered or needs.model:
         model = _or_problem(partial(fetch_model, store, run, cache), problems, "model")
         if model is None:
             # Without a model a column of that very name is the next best witness; it is never preferred to one.

@@ -3,19 +3,20 @@ is ever executed: no pickles, no extension types, no cells that are more than on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from venturalitica_agent.fetch import csv_text, json_table, parquet
+from venturalitica_agent.fetch import csv_text, json_table, parquet, parquet_batches
 from venturalitica_agent.fetch.problems import Unfit, listed
 from venturalitica_agent.strict_yaml import shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_FILE = 2 << 30
+MAX_FILE = 8 << 30  # of any kind; only parquet can be that large, because it is the one that is read in pieces
+_MAX_CSV = 2 << 30
 _FORMATS = {
     ".table.json": "wandb-table",  # before .json, which it ends in
     ".csv": "csv",
@@ -94,11 +95,69 @@ def read_table(
         _check_columns(columns, table.columns)
         return json_table.frame_of(table, columns)
     try:
-        frame = pd.read_csv(path, low_memory=False)
+        header = [str(c) for c in pd.read_csv(path, nrows=0).columns]
+        _check_columns(columns, header)
+        places = None if columns is None else _places(columns, header)
+        frame = pd.read_csv(path, low_memory=False, usecols=places)
     except (ValueError, OverflowError) as error:  # pandas' ParserError is a ValueError
         raise json_table.unreadable(" ".join(str(error).split())[:200]) from error
-    _check_columns(columns, [str(c) for c in frame.columns])
     return frame if columns is None else frame[list(columns)]
+
+
+def readable_columns(path: Path, format_: str) -> tuple[str, ...]:
+    """Those columns of a table that hold single values, in order: what `read_table` reads when it isn't told.
+
+    Raises:
+        Unfit: the table can't be read.
+    """
+    _check_size(path, format_)
+    if format_ == "parquet":
+        return parquet.survey(path).plain
+    if format_ == "csv":
+        return csv_text.header(path)
+    table = json_table.read(path, wandb=format_ == "wandb-table")
+    return tuple(c for c in table.columns if c not in table.unusable)
+
+
+def read_batches(path: Path, format_: str, columns: Sequence[str], *, rows: int = parquet.BATCH_ROWS) -> Iterator[Any]:
+    """The same rows as `read_table` gives, as `pyarrow.RecordBatch`es of one schema.
+
+    Parquet is read in pieces; of the other formats the named columns are in memory once.
+
+    Args:
+        rows: the most rows of one batch.
+
+    Raises:
+        Unfit: while they are read: the table is damaged, or has no such column.
+        pyarrow.ArrowException: a column of CSV or JSON holds values of several kinds.
+    """
+    import pyarrow as pa
+
+    if format_ == "parquet":
+        _check_size(path, format_)
+        _check_columns(columns, describe(path, format_).columns)
+        yield from parquet_batches.batches(path, columns, rows=rows)
+        return
+    frame = read_table(path, format_, columns)
+    yield from pa.Table.from_pandas(frame, preserve_index=False).to_batches(max_chunksize=rows)
+
+
+def missing_cells(path: Path, format_: str) -> tuple[int, int]:
+    """How many cells of all readable columns are missing, as pandas counts, and how many there are.
+
+    Raises:
+        Unfit: the table can't be read.
+    """
+    if format_ == "parquet":
+        _check_size(path, format_)
+        return parquet_batches.missing_cells(path)
+    frame = read_table(path, format_)
+    return int(frame.isna().to_numpy(dtype=bool).sum()), frame.size
+
+
+def _places(columns: Sequence[str], header: Sequence[str]) -> list[int]:
+    place = {name: i for i, name in enumerate(header)}
+    return [place[name] for name in columns] or [0]  # without a column pandas would lose the rows
 
 
 def _check_columns(wanted: Sequence[str] | None, present: Sequence[str]) -> None:
@@ -108,6 +167,6 @@ def _check_columns(wanted: Sequence[str] | None, present: Sequence[str]) -> None
 
 
 def _check_size(path: Path, format_: str) -> None:
-    most = MAX_FILE if format_ in ("csv", "parquet") else json_table.MAX_FILE
+    most = {"csv": _MAX_CSV, "parquet": MAX_FILE}.get(format_, json_table.MAX_FILE)
     if (size := path.stat().st_size) > most:
         raise json_table.unreadable(f"{size:,} bytes; at most {most:,} are read")

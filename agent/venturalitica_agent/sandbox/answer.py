@@ -49,7 +49,7 @@ def printable(text: str, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def read(raw: bytes, *, rows: int) -> Predictions:
+def read(raw: bytes | bytearray, *, rows: int) -> Predictions:
     """The predictions in `raw`.
 
     Args:
@@ -97,7 +97,7 @@ def _refuse(what: str) -> NoReturn:
     raise SandboxError(what, remedy=REMEDY_FORGED)
 
 
-def _split(raw: bytes) -> tuple[Mapping[str, Any], memoryview]:
+def _split(raw: bytes | bytearray) -> tuple[Mapping[str, Any], memoryview]:
     end = raw.find(b"\n", 0, _HEADER_BYTES)
     if end < 0:
         _refuse("the answer has no header")

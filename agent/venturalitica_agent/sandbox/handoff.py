@@ -1,4 +1,5 @@
-"""Puts a job into a worker's slot: private copies of the model's files, and the features as an Arrow file.
+"""Puts a job into a worker's slot: private copies of the model's files, and the features as an Arrow file in batches,
+written as they are read, so that they are never in memory as a whole.
 
 The copy is hashed while it is made, so the model that predicts is the model whose digest goes into the evidence, even
 when the cache is swapped in between.
@@ -10,37 +11,75 @@ import hashlib
 import json
 import os
 import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from venturalitica_agent.domain.subject import FileDigest, ModelSubject
-from venturalitica_agent.errors import SandboxError
+from venturalitica_agent.errors import SandboxError, SandboxUnavailable
 from venturalitica_agent.sandbox.answer import printable
 
 if TYPE_CHECKING:
     import pandas as pd
 
+BATCH_ROWS = 1 << 16
 _CHUNK = 1 << 20
 
 
-def stage(slot: Path, model: ModelSubject, features: pd.DataFrame, *, model_bytes: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Rows for a model, which are read when they are handed over.
+
+    Attributes:
+        columns: the names that there are; the model is given some or all of them.
+        rows: how many rows there are.
+        batches: gives all rows of the named columns as `pyarrow.RecordBatch`es of one schema, in order.
+    """
+
+    columns: tuple[str, ...]
+    rows: int
+    batches: Callable[[Sequence[str]], Iterable[Any]]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, *, batch_rows: int = BATCH_ROWS) -> Features:
+        """Those of a table in memory."""
+
+        def batches(columns: Sequence[str]) -> Iterator[Any]:
+            import pyarrow as pa
+
+            table = pa.Table.from_pandas(frame[list(columns)], preserve_index=False)
+            yield from table.to_batches(max_chunksize=batch_rows)
+
+        return cls(tuple(frame.columns), len(frame), batches)
+
+
+def stage(slot: Path, model: ModelSubject, features: Features, *, model_bytes: int) -> None:
     """Write `model/`, `features.arrow` and `job.json` into `slot`.
 
     Raises:
         SandboxError: when a file of the model isn't what the subject says, or the features can't be handed over.
+        SandboxUnavailable: the disk has no room for them. What reading the features raises comes through as it is.
     """
     wanted = _signature_columns(model, features)
     _copy_model(slot / "model", model, model_bytes)
-    _write_features(slot / "features.arrow", wanted)
-    job = {"flavor": model.flavor, "format": model.format, "file": model.file, "named": bool(model.inputs)}
+    gaps = _write_features(slot / "features.arrow", features, wanted)
+    job = {
+        "flavor": model.flavor,
+        "format": model.format,
+        "file": model.file,
+        "named": bool(model.inputs),
+        "gaps": gaps,
+    }
     (slot / "job.json").write_text(json.dumps(job))
 
 
-def _signature_columns(model: ModelSubject, features: pd.DataFrame) -> pd.DataFrame:
-    if features.shape[0] == 0:
+def _signature_columns(model: ModelSubject, features: Features) -> tuple[str, ...]:
+    if features.rows == 0:
         raise SandboxError("there are no rows to predict", remedy="Bind evaluation data that has rows.")
-    repeated = features.columns[features.columns.duplicated()]
-    if len(repeated):
+    if repeated := [name for name, times in Counter(features.columns).items() if times > 1]:
         names = printable(", ".join(map(str, repeated[:20])), 400)
         raise SandboxError(f"the data has several columns of the same name: {names}", remedy="Rename them in the data.")
     missing = [name for name in model.inputs if name not in features.columns]
@@ -50,7 +89,11 @@ def _signature_columns(model: ModelSubject, features: pd.DataFrame) -> pd.DataFr
             f"the model's signature wants columns that the data doesn't have: {names}",
             remedy="Bind the evaluation data that the model was made for, with all its input columns.",
         )
-    return features[list(model.inputs)] if model.inputs else features
+    if not features.columns:
+        raise SandboxError(
+            "there are no columns to predict from", remedy="Bind evaluation data that has the model's input columns."
+        )
+    return model.inputs or features.columns
 
 
 def _copy_model(folder: Path, model: ModelSubject, most: int) -> None:
@@ -101,15 +144,32 @@ def _changed(file: FileDigest) -> SandboxError:
     )
 
 
-def _write_features(path: Path, features: pd.DataFrame) -> None:
+def _write_features(path: Path, features: Features, columns: Sequence[str]) -> list[str]:
+    """Returns the columns with missing values: a model must see one type in all batches, and gaps decide on it."""
     import pyarrow as pa
 
+    rows, gaps = 0, set()
+    options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)  # later batches may know more categories
     try:
-        table = pa.Table.from_pandas(features, preserve_index=False)
+        batches = iter(features.batches(columns))
+        first = next(batches)
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, first.schema, options=options) as writer:
+            for batch in chain((first,), batches):
+                writer.write_batch(batch)
+                rows += batch.num_rows
+                gaps |= {name for name, column in zip(columns, batch.columns, strict=True) if column.null_count}
     except (pa.ArrowException, ValueError, TypeError) as error:
         raise SandboxError(
             f"the data can't be handed to the sandbox: {printable(str(error), 300)}",
             remedy="Give each column values of one kind (text, numbers, booleans or dates).",
         ) from error
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
+    except OSError as error:
+        raise SandboxUnavailable(
+            f"the model's input can't be written: {error.strerror or error}",
+            remedy="Free some space in the `cache:` folder of agent.yaml; the data are unpacked there.",
+        ) from error
+    if rows != features.rows:
+        raise SandboxError(
+            f"the data have {rows:,} rows, {features.rows:,} were expected", remedy="Write the table again."
+        )
+    return sorted(gaps)

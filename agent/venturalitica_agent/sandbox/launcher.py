@@ -15,6 +15,7 @@ import socket
 import tempfile
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,14 @@ from typing import TYPE_CHECKING, Any, Self
 from venturalitica_agent.domain.subject import ModelSubject, Predictions
 from venturalitica_agent.errors import SandboxError, SandboxUnavailable
 from venturalitica_agent.sandbox import answer, handoff, profile
+from venturalitica_agent.sandbox.handoff import Features
 from venturalitica_agent.sandbox.process import Worker
 from venturalitica_agent.sandbox.profile import Limits
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Limits", "Sandbox", "SandboxInfo"]
+__all__ = ["Features", "Limits", "Sandbox", "SandboxInfo"]
 
 _HERE = Path(__file__).parent
 _WORKER = _HERE / "worker.py"
@@ -147,21 +149,22 @@ class Sandbox:
         for worker in dropped:
             worker.close()
 
-    def predict(self, model: ModelSubject, features: pd.DataFrame) -> Predictions:
-        """What the model predicts for each row.
+    def predict(self, model: ModelSubject, features: Features | pd.DataFrame) -> Predictions:
+        """What the model predicts for each row. It is asked batch by batch, and no more than one is in its memory.
 
         The columns are those of the model's signature, else those that the model says it was trained with, else all
         (when their number fits); the caller leaves the label out.
 
         Raises:
             SandboxError: the model failed, overran a limit or answered with something that isn't predictions.
-            SandboxUnavailable: there is no sandbox to load it in.
+            SandboxUnavailable: there is no sandbox to load it in. What reading `features` raises comes through.
         """
-        worker = self._take()
+        given = features if isinstance(features, Features) else Features.of(features)
+        worker = self._take(self.limits.for_rows(given.rows))
         try:
-            handoff.stage(worker.slot, model, features, model_bytes=self.limits.model_bytes)
+            handoff.stage(worker.slot, model, given, model_bytes=self.limits.model_bytes)
             worker.await_ready()
-            return answer.read(worker.ask(), rows=len(features))
+            return answer.read(worker.ask(), rows=given.rows)
         except answer.Failure as failure:
             raise self._explain(failure, model) from None
         except SandboxError as error:
@@ -171,6 +174,24 @@ class Sandbox:
             worker.close()
             with contextlib.suppress(SandboxUnavailable):  # this answer stands; the next prediction says it itself
                 self._refill()
+
+    def run(self, script: Path, stage: Callable[[Path], None], *, who: str, rows: int = 1) -> bytearray:
+        """What one of our scripts answers about what `stage` puts into its slot; unchecked.
+
+        Args:
+            who: what the script runs, for messages. rows: what it runs on; the limits are those for as many.
+
+        Raises:
+            SandboxError: it overran a limit or ended without an answer. What `stage` raises comes through.
+            SandboxUnavailable: there is no sandbox to run it in.
+        """
+        worker = self._start(script, self.limits.for_rows(rows), who)
+        try:
+            stage(worker.slot)
+            worker.await_ready()
+            return worker.ask()
+        finally:
+            worker.close()
 
     def close(self) -> None:
         """End the waiting workers, remove the working folder. Idempotent; not while a prediction is under way."""
@@ -183,16 +204,18 @@ class Sandbox:
         shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._lock_fd)
 
-    def _start(self, script: Path) -> Worker:
+    def _start(self, script: Path, limits: Limits | None = None, who: str = "the model") -> Worker:
         try:
-            started = self._starter.submit(Worker, script, self._folder, self.limits)
+            started = self._starter.submit(Worker, script, self._folder, limits or self.limits, who)
         except RuntimeError as error:
             raise SandboxUnavailable(
                 "the sandbox is closed", remedy="The agent is stopping; start it again."
             ) from error
         return started.result()
 
-    def _take(self) -> Worker:
+    def _take(self, limits: Limits) -> Worker:
+        if limits != self.limits:  # those that wait warm were started under the ordinary ones
+            return self._start(_WORKER, limits)
         while True:
             with self._guard:
                 worker = self._waiting.popleft() if self._waiting else None

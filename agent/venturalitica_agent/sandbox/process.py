@@ -33,10 +33,12 @@ class Worker:
     Args:
         script: the script to run; a copy of it goes into the slot.
         folder: where the slot folder is made; private to the agent.
+        who: what runs in it, for messages.
     """
 
-    def __init__(self, script: Path, folder: Path, limits: Limits) -> None:
+    def __init__(self, script: Path, folder: Path, limits: Limits, who: str = "the model") -> None:
         self._limits = limits
+        self._who = who
         self._ready = False
         self._out = bytearray()
         self._tail = bytearray()
@@ -91,7 +93,7 @@ class Worker:
         self._out.clear()
         self._ready = True
 
-    def ask(self) -> bytes:
+    def ask(self) -> bytearray:
         """Say that the slot holds a job, and return all that the worker answers until it ends.
 
         Raises:
@@ -104,24 +106,24 @@ class Worker:
             os.write(self._stdin, b"go\n")
         in_time = self._read(lambda: False, limits.wall_seconds, limits.output_bytes)
         if len(self._out) > limits.output_bytes:
-            raise SandboxError(f"the model wrote more than {limits.output_bytes:,} bytes", remedy=REMEDY_FORGED)
+            raise SandboxError(f"{self._who} wrote more than {limits.output_bytes:,} bytes", remedy=REMEDY_FORGED)
         if self._messages > _MOST_MESSAGES:
             raise SandboxError(
-                f"the model printed more than {_MOST_MESSAGES:,} bytes",
+                f"{self._who} printed more than {_MOST_MESSAGES:,} bytes",
                 remedy="Log the model with its output silenced.",
             )
         if not in_time:
             raise SandboxError(
-                f"the model took longer than {limits.wall_seconds:g} s",
+                f"{self._who} took longer than {limits.wall_seconds:g} s",
                 remedy="Bind fewer rows of evaluation data, or raise the sandbox's time limit.",
             )
         try:
             status = self._process.wait(max(1.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise SandboxError("the model closed its output and went on", remedy=REMEDY_FORGED) from None
+            raise SandboxError(f"{self._who} closed its output and went on", remedy=REMEDY_FORGED) from None
         if status != 0:
             raise self._crash(status)
-        return bytes(self._out)
+        return self._out  # not a copy: an answer may be hundreds of megabytes
 
     def last_words(self) -> str:
         """The last line of stderr, clean and short; untrusted."""
@@ -173,18 +175,18 @@ class Worker:
         number = status - _SIGNALLED
         if number == signal.SIGXCPU:
             return SandboxError(
-                f"the model used more than {limits.cpu_seconds} s of processor time",
+                f"{self._who} used more than {limits.cpu_seconds} s of processor time",
                 remedy="Bind fewer rows of evaluation data, or raise the sandbox's processor limit.",
             )
         if number in {s.value for s in signal.Signals}:
             return SandboxError(
-                f"the model's process was ended by {signal.Signals(number).name} (its memory limit is {memory})",
+                f"{self._who}'s process was ended by {signal.Signals(number).name} (its memory limit is {memory})",
                 remedy="A crash in native code is often memory that ran out, or a library of another version than the "
                 "model was trained with: compare the versions, or raise the sandbox's memory limit.",
             )
         said = self.last_words()
         return SandboxError(
-            f"the model's process ended with exit status {status} and no answer{f': {said}' if said else ''}",
+            f"{self._who}'s process ended with exit status {status} and no answer{f': {said}' if said else ''}",
             remedy=REMEDY_FORGED,
         )
 

@@ -12,7 +12,7 @@ import os
 import random
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from venturalitica_agent.errors import SandboxUnavailable
@@ -32,11 +32,12 @@ ENVIRONMENT = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
 SLOT = "/in"
+MOST_MILLIONS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one prediction may use.
+    """What one prediction may use: of up to a million rows. Time and output grow with the rows, see `for_rows`.
 
     Attributes:
         wall_seconds: from the job's start to the end of its answer.
@@ -55,6 +56,16 @@ class Limits:
     output_bytes: int = 64 << 20
     model_bytes: int = 1 << 30
     processes: int = 48
+
+    def for_rows(self, rows: int) -> Limits:
+        """Those for as many rows: per begun million as much time and output again, up to MOST_MILLIONS; not memory."""
+        millions = min(max(1, -(-rows // 1_000_000)), MOST_MILLIONS)
+        return replace(
+            self,
+            wall_seconds=self.wall_seconds * millions,
+            cpu_seconds=self.cpu_seconds * millions,
+            output_bytes=self.output_bytes * millions,
+        )
 
 
 def variant() -> str:

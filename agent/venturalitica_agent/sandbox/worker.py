@@ -1,4 +1,4 @@
-"""Runs inside the sandbox: loads one untrusted model, predicts once, answers, dies.
+"""Runs inside the sandbox: loads one untrusted model, predicts batch by batch, answers once, dies.
 
 It is a plain script that imports nothing of the agent, because nothing of the agent is in the sandbox. Everything it
 says is checked on the other side as data; nothing in here is a defence.
@@ -13,6 +13,8 @@ import json
 import os
 import select
 import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -207,6 +209,7 @@ class _Onnx:
         self._label, self._score = self._choose_outputs([output.type for output in session.get_outputs()])
         self._asked: Any = None
         self._answers: list[Any] = []
+        self._named: list[dict[Any, None]] = []
 
     @staticmethod
     def _choose_outputs(types: list[str]) -> tuple[int, int | None]:
@@ -236,13 +239,31 @@ class _Onnx:
         if isinstance(found, list):
             classes = list(found[0])
             scores = np.array([[row[name] for name in classes] for row in found], dtype=float)
+            labels = None
         else:
             scores = np.asarray(found, dtype=float)
+            labels = _one_per_row(answers[self._label])
         inside = scores.ndim == 2 and scores.shape[1] > 1 and (np.abs(scores - 0.5) <= 0.5 + 1e-6).all()
         if not inside or not np.allclose(scores.sum(axis=1), 1, atol=1e-3):
             raise ValueError("the scores beside the labels are not probabilities")
-        self.classes_ = classes if isinstance(found, list) else _classes_of(scores, _one_per_row(answers[self._label]))
+        seen = [{name: None} for name in classes] if labels is None else _likeliest(scores, labels)
+        self._named = [known | new for known, new in zip(self._named or seen, seen, strict=True)]
         return scores.clip(0, 1)  # 32-bit numbers may end just above 1
+
+    @property
+    def classes_(self) -> list[Any]:
+        """The class of each column of probabilities, as all rows so far tell it; a graph itself doesn't say it.
+
+        Raises ValueError where they don't tell it for every column.
+        """
+        if not self._named:
+            raise AttributeError("classes_")
+        classes = [next(iter(names)) for names in self._named if len(names) == 1]
+        if len(set(classes)) < len(self._named):
+            raise ValueError(
+                "the labels don't tell which class each column of probabilities is of; export it with ZipMap"
+            )
+        return classes
 
     def _run(self, x: Any) -> list[Any]:
         if x is not self._asked:
@@ -291,20 +312,13 @@ def _cells(column: pd.Series, kind: str) -> np.ndarray:
     return tensor
 
 
-def _classes_of(scores: np.ndarray, labels: np.ndarray) -> list[Any]:
-    """The class of each column of probabilities, by the labels of the rows in which it clearly has the highest.
-
-    A graph doesn't say it. Raises ValueError where the labels don't say it for every column.
-    """
+def _likeliest(scores: np.ndarray, labels: np.ndarray) -> list[dict[Any, None]]:
+    """The labels of the rows in which a column of probabilities is clearly the highest, for each column."""
     import numpy as np
 
     ordered = np.sort(scores, axis=1)
     clear, best = ordered[:, -1] - ordered[:, -2] > 1e-6, scores.argmax(axis=1)
-    found = [list(dict.fromkeys(labels[clear & (best == column)].tolist())) for column in range(scores.shape[1])]
-    classes = [names[0] for names in found if len(names) == 1]
-    if len(set(classes)) < len(found):
-        raise ValueError("the labels don't tell which class each column of probabilities is of; export it with ZipMap")
-    return classes
+    return [dict.fromkeys(labels[clear & (best == column)].tolist()) for column in range(scores.shape[1])]
 
 
 def choose_features(model: Any, frame: pd.DataFrame, named: bool) -> Any:
@@ -342,24 +356,101 @@ def _made_up(names: Any, frame: pd.DataFrame) -> bool:
     return list(names) == made_up and not set(made_up) & set(frame.columns)
 
 
-def answer(model: Any, features: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """The header and the arrays of the answer.
+def answer(model: Any, batches: Iterable[Any]) -> tuple[dict[str, Any], list[list[np.ndarray]]]:
+    """The header and the arrays of the answer, each in pieces that follow one another.
 
     Raises:
-        Refused: when what the model predicts is neither one class nor one number per row.
+        Refused: when what the model predicts is neither one class nor one number per row, or not the same in all rows.
     """
-    predicted = _one_per_row(model.predict(features))
-    if _is_regression(model, predicted):
-        header: dict[str, Any] = {"rows": len(predicted), "values": None, "score_classes": None, "notes": []}
-        return header, [predicted.astype("<f8")]
-    codes, values = _factorize(predicted)
-    header = {"rows": len(predicted), "values": values, "score_classes": None, "notes": []}
-    arrays = [codes.astype("<i4")]
-    if hasattr(model, "predict_proba"):
-        scores = _scores(model, features, header)
-        if scores is not None:
-            arrays.append(scores)
-    return header, arrays
+    predicted = _Predicted(model)
+    for features in batches:
+        predicted.add(features)
+    return predicted.header(), predicted.arrays
+
+
+class _Predicted:
+    """What a model said of all batches so far: the answer that it would have given to all their rows at once."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._rows = 0
+        self._kind = ""
+        self._regression = False
+        self._codes: dict[tuple[type, Any], int] = {}
+        self._main: list[np.ndarray] = []
+        self._scores: list[np.ndarray] | None = None
+        self._notes: list[str] = []
+
+    @property
+    def arrays(self) -> list[list[np.ndarray]]:
+        return [self._main] if self._scores is None else [self._main, self._scores]
+
+    def add(self, features: Any) -> None:
+        predicted = _one_per_row(self._model.predict(features))
+        if len(predicted) != len(features):
+            raise Refused(f"predictions have {len(predicted)} rows, {len(features)} expected")
+        kind = "number" if predicted.dtype.kind == "f" else "class"
+        if not self._rows:
+            self._kind, self._regression = kind, _is_regression(self._model, predicted)
+            self._scores = [] if not self._regression and hasattr(self._model, "predict_proba") else None
+        self._rows += len(predicted)
+        if self._regression:
+            self._main.append(_numbers(predicted))
+            return
+        if kind != self._kind:
+            raise Refused("it predicts classes for some rows and numbers for others")
+        self._main.append(self._classes(predicted))
+        self._add_scores(features, len(predicted))
+
+    def header(self) -> dict[str, Any]:
+        """To be asked before `arrays`: scores whose classes are unknown are left out, with a note."""
+        classes = self._score_classes()
+        values = None if self._regression else [value for _, value in self._codes]
+        return {"rows": self._rows, "values": values, "score_classes": classes, "notes": self._notes}
+
+    def _classes(self, predicted: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        codes, values = _factorize(predicted)
+        table = [self._codes.setdefault((type(value), value), len(self._codes)) for value in values]
+        if len(self._codes) > _MOST_CLASSES:
+            raise Refused(f"the model predicts {len(self._codes)} or more classes; at most {_MOST_CLASSES} are audited")
+        return np.take(np.array(table, dtype="<i4"), codes)
+
+    def _add_scores(self, features: Any, rows: int) -> None:
+        """Labels without scores can still be audited, so a failure is a note."""
+        import numpy as np
+
+        if self._scores is None:
+            return
+        try:
+            scores = np.asarray(self._model.predict_proba(features)).astype("<f8")
+        except Exception as error:  # noqa: BLE001 -- said in the notes
+            self._without_scores(error)
+            return
+        width = self._scores[0].shape[1:] if self._scores else scores.shape[1:]
+        if scores.ndim != 2 or scores.shape != (rows, *width):
+            raise Refused(f"class probabilities have the shape {scores.shape} for {rows} rows")
+        self._scores.append(scores)
+
+    def _score_classes(self) -> list[str | int | float | bool] | None:
+        if self._scores is None:
+            return None
+        try:
+            classes = [_plain(value) for value in self._model.classes_]
+        except Exception as error:  # noqa: BLE001 -- said in the notes
+            self._without_scores(error)
+            return None
+        width = self._scores[0].shape[1]
+        if len(classes) != width:
+            raise Refused(f"class probabilities have {width} columns, and there are {len(classes)} classes")
+        if len(classes) > _MOST_CLASSES:
+            raise Refused(f"the model knows {len(classes)} classes; at most {_MOST_CLASSES} can be audited")
+        return classes
+
+    def _without_scores(self, error: Exception) -> None:
+        self._scores = None
+        self._notes.append(f"class probabilities are not available: {type(error).__name__}: {error}"[:300])
 
 
 def _one_per_row(predicted: Any) -> np.ndarray:
@@ -383,6 +474,12 @@ def _is_regression(model: Any, predicted: np.ndarray) -> bool:
         return is_regressor(model) or (predicted.dtype.kind == "f" and not is_classifier(model))
     except AttributeError:  # not a scikit-learn class: it can't be asked
         return predicted.dtype.kind == "f"
+
+
+def _numbers(predicted: np.ndarray) -> np.ndarray:
+    if predicted.dtype.kind not in "iuf":
+        raise Refused("it predicts numbers for some rows and something else for others")
+    return predicted.astype("<f8")
 
 
 def _factorize(predicted: np.ndarray) -> tuple[np.ndarray, list[str | int | float | bool]]:
@@ -412,43 +509,48 @@ def _plain(value: Any) -> str | int | float | bool:
     )
 
 
-def _scores(model: Any, features: Any, header: dict[str, Any]) -> np.ndarray | None:
-    """Class probabilities, or None with a note in the header: labels without scores can still be audited."""
-    import numpy as np
+def read_batches(path: Path, gaps: Iterable[str]) -> Iterator[pd.DataFrame]:
+    """The features, batch by batch, with the types that the whole table would have.
 
-    try:
-        scores = np.asarray(model.predict_proba(features))
-        classes = [_plain(value) for value in model.classes_]
-    except Exception as error:  # noqa: BLE001 -- said in the notes
-        header["notes"].append(f"class probabilities are not available: {type(error).__name__}: {error}"[:300])
-        return None
-    if scores.shape != (header["rows"], len(classes)):
-        raise Refused(f"class probabilities have the shape {scores.shape}, and there are {len(classes)} classes")
-    if len(classes) > _MOST_CLASSES:
-        raise Refused(f"the model knows {len(classes)} classes; at most {_MOST_CLASSES} can be audited")
-    header["score_classes"] = classes
-    return scores.astype("<f8")
+    They are read, not mapped: a mapped file would count as memory of this process.
 
-
-def work(job: dict[str, Any]) -> bytes:
-    """The whole job: load, choose, predict. A failure is an answer too."""
+    Args:
+        gaps: columns with missing values, maybe in other batches; pandas has no gaps in whole numbers and booleans.
+    """
     import numpy as np
     import pyarrow as pa
+
+    with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as table:
+        for i in range(table.num_record_batches):
+            frame = table.get_batch(i).to_pandas()
+            for name in gaps:
+                dtype = frame[name].dtype
+                if isinstance(dtype, np.dtype) and dtype.kind in "iub":  # pandas' own types know gaps
+                    frame[name] = frame[name].astype("object" if dtype.kind == "b" else "float64")
+            yield frame
+
+
+def work(job: dict[str, Any]) -> Iterator[memoryview]:
+    """The whole job: load, choose, predict. Gives the answer in pieces; a failure is an answer too."""
+    import numpy as np
 
     stage = "load"
     try:
         model = load(job["flavor"], job["format"], SLOT / "model" / job["file"])
         stage = "features"
-        with pa.memory_map(str(SLOT / "features.arrow")) as source:
-            frame = pa.ipc.open_file(source).read_all().to_pandas()
-        features = choose_features(model, frame, job["named"])
+        frames = read_batches(SLOT / "features.arrow", job["gaps"])
+        first = choose_features(model, next(frames), job["named"])
         stage = "predict"
-        header, arrays = answer(model, features)
+        rest = (choose_features(model, frame, job["named"]) for frame in frames)
+        header, arrays = answer(model, chain((first,), rest))
     except BaseException as error:  # noqa: BLE001 -- reported; SystemExit must not look like a silent end
         header, arrays = {"failed": stage, "type": type(error).__name__, "message": str(error)[:2000]}, []
         if isinstance(error, Refused):
             header["type"] = ""
-    return json.dumps(header).encode() + b"\n" + b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
+    yield memoryview(json.dumps(header).encode() + b"\n")
+    for pieces in arrays:
+        for piece in pieces:
+            yield np.ascontiguousarray(piece).data.cast("B")
 
 
 def main() -> None:
@@ -460,9 +562,10 @@ def main() -> None:
         import skops.io  # noqa: F401
     if not sys.stdin.readline():
         os._exit(0)
-    reply = memoryview(work(json.loads((SLOT / "job.json").read_text())))
-    while reply:
-        reply = reply[os.write(channel, reply) :]
+    for piece in work(json.loads((SLOT / "job.json").read_text())):
+        reply = piece
+        while reply:
+            reply = reply[os.write(channel, reply) :]
     os._exit(0)  # threads and exit handlers of the model have no say in when this ends
 
 

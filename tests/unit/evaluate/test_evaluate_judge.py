@@ -9,7 +9,7 @@ import pytest
 from evaluate_tables import LABELS, control_of, policy_of, rates, sample_of
 
 from venturalitica_agent.domain.policy import DecideOn, Enforcement
-from venturalitica_agent.domain.verdict import GroupStat, Interval, Measurement, Status, Unmeasured
+from venturalitica_agent.domain.verdict import Finding, GroupStat, Interval, Measurement, Status, Unmeasured, Waived
 from venturalitica_agent.errors import PermanentError
 from venturalitica_agent.evaluate.judge import decide, judge
 from venturalitica_agent.evaluate.measure import measure
@@ -143,6 +143,55 @@ def test_results_of_another_policy_or_two_for_one_control_are_refused() -> None:
         judge(policy_of(), [found])
     with pytest.raises(PermanentError, match="has two"):
         judge(policy_of(control_of("accuracy")), [found, found])
+
+
+WAIVED = Waived("the remedy ships in March", "Ana Ruiz", "2026-12-31")
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "enforcement", "would"),
+    [
+        (0.5, 0.6, 0.7, Enforcement.BLOCK, FAIL),
+        (0.5, 0.6, 0.7, Enforcement.WARN, Status.WARN),
+        (0.7, 0.8, 0.9, Enforcement.BLOCK, UNSURE),
+        (0.7, math.nan, 0.9, Enforcement.BLOCK, Status.ERROR),
+    ],
+)
+def test_a_waived_finding_keeps_what_was_seen_and_says_what_it_would_be(
+    low: float, value: float, high: float, enforcement: Enforcement, would: Status
+) -> None:
+    policy = policy_of(control_of("accuracy", enforcement=enforcement))
+    found = measurement(low, value, high)
+    (plain,) = judge(policy, [found]).findings
+    verdict = judge(policy, [found], waivers={"c-accuracy": WAIVED})
+    (finding,) = verdict.findings
+    assert plain.status is would
+    assert (finding.status, finding.would_be, finding.waived) == (Status.WAIVED, would, WAIVED)
+    assert finding.measurement is plain.measurement is found
+    assert finding.sentence.startswith("Waived until 2026-12-31 by Ana Ruiz: the remedy ships in March. Would ")
+    assert finding.sentence.endswith(plain.sentence)
+    assert (verdict.status, verdict.counts[Status.WAIVED]) == (Status.SKIP, 1)
+    assert verdict.not_passed == ()
+
+
+def test_an_unmeasured_control_can_be_waived_and_a_pass_or_skip_can_not() -> None:
+    controls = [control_of("accuracy", id=name) for name in "abc"]
+    policy = policy_of(controls[0], controls[1], replace(controls[2], skip="it is for monitoring"))
+    results = [measurement(0.9, 0.9, 0.9, control="a"), Unmeasured("b", "accuracy", "no column")]
+    verdict = judge(policy, results, waivers=dict.fromkeys("abc", WAIVED))
+    assert [f.status for f in verdict.findings] == [PASS, Status.WAIVED, Status.SKIP]
+    assert verdict.findings[1].would_be is Status.ERROR
+    assert verdict.waived == {"b": WAIVED}
+    assert verdict.status is PASS
+
+
+def test_a_waiver_changes_no_other_control_and_nothing_that_was_observed() -> None:
+    policy = policy_of(control_of("accuracy", id="a"), control_of("accuracy", id="b"))
+    results = [measurement(0.5, 0.5, 0.5, control=name) for name in "ab"]
+    observed = Finding("a", Status.WARN, "seen besides", "digest")
+    verdict = judge(policy, results, [observed], {"a": WAIVED, "elsewhere": WAIVED})
+    assert [f.status for f in verdict.findings] == [Status.WAIVED, FAIL, Status.WARN]
+    assert verdict.status is FAIL
 
 
 # -- sentences --------------------------------------------------------------------------------------------------

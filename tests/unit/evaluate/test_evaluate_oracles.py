@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
 from venturalitica_agent.domain.verdict import Measurement
-from venturalitica_agent.evaluate.intervals import midranks
+from venturalitica_agent.evaluate import intervals
 from venturalitica_agent.evaluate.measure import measure
 
 CODINGS: dict[str, tuple[Any, Any, str | None]] = {
@@ -180,10 +181,17 @@ def test_data_completeness_is_the_share_of_filled_cells(cells: list[list[float |
     assert value_of("data_completeness", sample_of(frame)) == pytest.approx(expected, abs=1e-12)
 
 
-@given(st.lists(st.integers(-5, 5), min_size=1, max_size=60))
-@settings(max_examples=100, deadline=None)
-def test_midranks_are_scipy_s(values: list[int]) -> None:
-    """Ties and all."""
+@given(st.lists(st.integers(-5, 5), min_size=1, max_size=60), st.lists(st.integers(-5, 5), min_size=1, max_size=60))
+@settings(max_examples=50, deadline=None)
+def test_placements_are_those_of_scipy_s_ranks(positives: list[int], negatives: list[int]) -> None:
+    """Ties and all, whatever the size of the blocks: a row's rank among all less its rank among its own class."""
     from scipy.stats import rankdata
 
-    assert midranks(values).tolist() == rankdata(values).tolist()
+    m, n, both = len(positives), len(negatives), rankdata([*positives, *negatives])
+    with mock.patch.object(intervals, "_BLOCK", 7):
+        area, over_negatives, over_positives = intervals.placements(
+            np.array(positives, float), np.array(negatives, float)
+        )
+    np.testing.assert_array_equal(over_negatives, (both[:m] - rankdata(positives)) / n)
+    np.testing.assert_array_equal(over_positives, 1 - (both[m:] - rankdata(negatives)) / m)
+    assert area == pytest.approx(over_negatives.mean(), abs=1e-12)

@@ -74,7 +74,15 @@ def test_reads_what_mlflow_writes() -> None:
         "cloudpickle",
         ("a", "b"),
         {"python": "3.11.7", "mlflow": "3.17.2", "scikit-learn": "1.9.1"},
+        ("double", "long"),
     )
+
+
+def test_types_of_columns_that_are_no_plain_word_are_unknown() -> None:
+    """Arrays and objects have a type of their own; hostile text is none."""
+    types = ["string", {"x": 1}, None, "a\nb", "x" * 99]
+    inputs = json.dumps([{"name": str(n), "type": kind} for n, kind in enumerate(types)])
+    assert parse_mlmodel(changed(signature__inputs=inputs)).input_kinds == ("string", "", "", "", "")
 
 
 def test_version_that_yaml_reads_as_a_number() -> None:

@@ -13,9 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from venturalitica_agent.fetch import csv_text, parquet
+from venturalitica_agent.fetch import csv_text, parquet, parquet_batches
 from venturalitica_agent.fetch.problems import Unfit
-from venturalitica_agent.fetch.tables import Shape, describe, format_of, read_table
+from venturalitica_agent.fetch.tables import (
+    Shape,
+    describe,
+    format_of,
+    missing_cells,
+    read_batches,
+    read_table,
+    readable_columns,
+)
 
 
 def csv(tmp_path: Path, text: str | bytes) -> Path:
@@ -122,6 +130,18 @@ def test_only_the_asked_columns_in_the_asked_order(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(got, frame[["c", "a"]])
         with pytest.raises(Unfit, match=r"no column 'z'; its columns are 'a', 'b', 'c'"):
             read_table(tmp_path / name, format_of(name), ["z"])
+
+
+def test_no_columns_are_still_all_rows(tmp_path: Path) -> None:
+    """A table of which nothing is read has its rows."""
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", None]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_parquet(tmp_path / "t.parquet")
+    (tmp_path / "t.json").write_text(frame.to_json(orient="split", index=False))
+    for name in ("t.csv", "t.parquet", "t.json"):
+        assert read_table(tmp_path / name, format_of(name), []).shape == (2, 0)
+        assert readable_columns(tmp_path / name, format_of(name)) == ("a", "b")
+        assert missing_cells(tmp_path / name, format_of(name)) == (1, 4)
 
 
 @pytest.fixture
@@ -248,6 +268,81 @@ def test_truncated_parquet_page_is_unreadable(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(Unfit, match="can't be read"):
         read_table(path, "parquet")
+
+
+# -- parquet in batches --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("group", "rows"), [(1, 2), (2, 1), (3, 3)])
+def test_batches_hold_what_the_table_holds(tmp_path: Path, everything: pd.DataFrame, group: int, rows: int) -> None:
+    """Every type; the categories are those of the whole table, in its order, and the missing cells are counted."""
+    path = tmp_path / "t.parquet"
+    everything["kind"] = pd.Categorical(["z", "a", None], categories=["q", "z", "a"])
+    everything["few"] = pd.Series([1, None, 3], dtype=object).to_numpy()
+    everything.to_parquet(path, row_group_size=group)
+    whole = read_table(path, "parquet")
+    found = list(read_batches(path, "parquet", list(whole.columns), rows=rows))
+    assert all(batch.num_rows <= rows and batch.schema == found[0].schema for batch in found)
+    together = pa.Table.from_batches([b.cast(found[0].schema) for b in found]).to_pandas()
+    pd.testing.assert_frame_equal(together.astype({"few": object}), whole.astype({"few": object}), check_dtype=True)
+    assert missing_cells(path, "parquet") == (whole.isna().to_numpy().sum(), whole.size)
+
+
+def test_categories_of_later_row_groups_are_added_at_the_end(tmp_path: Path) -> None:
+    """A code means the same category in all batches."""
+    path = tmp_path / "t.parquet"
+    kind = pa.dictionary(pa.int32(), pa.string())
+    with pq.ParquetWriter(path, pa.schema([("kind", kind)])) as writer:
+        for part in (["b", "a"], ["c", "a", None], ["d", "b"]):
+            writer.write_table(pa.table({"kind": pa.array(part).dictionary_encode().cast(kind)}))
+    found = list(read_batches(path, "parquet", ["kind"], rows=3))
+    assert [v for batch in found for v in batch.column(0).to_pylist()] == ["b", "a", "c", "a", None, "d", "b"]
+    assert found[-1].column(0).dictionary.to_pylist() == list(read_table(path, "parquet")["kind"].cat.categories)
+    for batch in found:
+        known = batch.column(0).dictionary.to_pylist()
+        assert known == ["b", "a", "c", "d"][: len(known)]
+
+
+def test_long_text_makes_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes are limited as well as rows, also where the file repeats a text by reference."""
+    path = tmp_path / "t.parquet"
+    pd.DataFrame({"t": ["x" * 1000] * 50}).to_parquet(path)
+    monkeypatch.setattr(parquet_batches, "BATCH_BYTES", 10_000)
+    sizes = [batch.num_rows for batch in read_batches(path, "parquet", ["t"])]
+    assert sum(sizes) == 50
+    assert max(sizes) < 10
+
+
+def test_batches_of_a_bomb_end_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What all batches unpack to is limited."""
+    path = tmp_path / "t.parquet"
+    pd.DataFrame({"t": ["x" * 1000] * 5000}).to_parquet(path)
+    monkeypatch.setattr(parquet_batches, "MAX_UNPACKED", 1_000_000)
+    with pytest.raises(Unfit, match="unpacks to more than 1,000,000 bytes"):
+        list(read_batches(path, "parquet", ["t"], rows=100))
+
+
+def test_columns_that_are_too_large_together_can_be_read_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read at once is limited by the columns that are asked for, before a page is read."""
+    path = tmp_path / "t.parquet"
+    pd.DataFrame(np.random.default_rng(0).normal(size=(1000, 5)), columns=list("abcde")).to_parquet(path)
+    monkeypatch.setattr(parquet, "MAX_BYTES", 20_000)
+    assert read_table(path, "parquet", ["b"]).shape == (1000, 1)
+    with pytest.raises(Unfit, match=r"columns to read unpack to .* at most 20,000"):
+        read_table(path, "parquet")
+    assert sum(b.num_rows for b in read_batches(path, "parquet", list("abcde"))) == 1000
+
+
+def test_damaged_page_is_unreadable_in_batches(tmp_path: Path) -> None:
+    """Damage in the last row group is an Unfit when it is reached."""
+    path = tmp_path / "t.parquet"
+    pd.DataFrame({"n": np.random.default_rng(0).normal(size=4000)}).to_parquet(path, row_group_size=1000)
+    content = bytearray(path.read_bytes())
+    start = pq.ParquetFile(path).metadata.row_group(3).column(0).data_page_offset
+    content[start : start + 500] = os.urandom(500)
+    path.write_bytes(content)
+    batches = read_batches(path, "parquet", ["n"], rows=500)
+    assert next(batches).num_rows == 500
+    with pytest.raises(Unfit, match="can't be read"):
+        list(batches)
 
 
 def test_json_split_as_mlflow_writes_it(tmp_path: Path) -> None:

@@ -122,3 +122,17 @@ def test_a_tight_sandbox_has_no_holes() -> None:
 )
 def test_every_hole_counts(field, value, hole) -> None:
     assert _holes(TIGHT | {field: value}) == [hole]
+
+
+@pytest.mark.parametrize(("rows", "times"), [(1, 1), (1_000_000, 1), (1_000_001, 2), (16_000_000, 16), (10**9, 50)])
+def test_time_and_output_grow_with_the_rows_and_not_without_end(rows: int, times: int) -> None:
+    """Memory and processes are those of one batch, whatever the number of rows."""
+    usual = profile.Limits()
+    found = usual.for_rows(rows)
+    assert (found.wall_seconds, found.cpu_seconds, found.output_bytes) == (60 * times, 30 * times, times * (64 << 20))
+    assert (found.memory_bytes, found.processes, found.model_bytes, found.start_seconds) == (
+        usual.memory_bytes,
+        usual.processes,
+        usual.model_bytes,
+        usual.start_seconds,
+    )

@@ -42,17 +42,17 @@ def test_model_that_says_nothing_is_refused() -> None:
     ],
 )
 def test_discrete_predictions_are_classes(predictions, values) -> None:
-    header, (codes,) = worker.answer(SimpleNamespace(predict=lambda x: predictions), None)
+    header, ((codes,),) = worker.answer(SimpleNamespace(predict=lambda x: x), [predictions])
     assert header["values"] == values
     assert codes.tolist() == [0, 1, 0]
 
 
 def test_whole_floats_are_classes_of_a_classifier_and_numbers_of_a_regressor() -> None:
     target = [1.0, 2.0, 2.0]
-    header, _ = worker.answer(DummyClassifier().fit([[0]] * 3, target), [[0]] * 3)
+    header, _ = worker.answer(DummyClassifier().fit([[0]] * 3, target), [[[0]] * 3])
     assert header["values"] == [2.0]
-    header, (numbers,) = worker.answer(
-        DummyRegressor(strategy="constant", constant=2).fit([[0]] * 3, target), [[0]] * 3
+    header, ((numbers,),) = worker.answer(
+        DummyRegressor(strategy="constant", constant=2).fit([[0]] * 3, target), [[[0]] * 3]
     )
     assert header["values"] is None
     assert numbers.tolist() == [2.0] * 3
@@ -69,7 +69,40 @@ def test_whole_floats_are_classes_of_a_classifier_and_numbers_of_a_regressor() -
 )
 def test_what_is_no_prediction_is_refused(predictions, sentence) -> None:
     with pytest.raises(worker.Refused, match=sentence):
-        worker.answer(SimpleNamespace(predict=lambda x: predictions), None)
+        worker.answer(SimpleNamespace(predict=lambda x: x), [predictions])
+
+
+def test_batches_are_answered_as_one_table() -> None:
+    """Codes of all batches point into one list of classes, which grows as they are seen."""
+    parts = [np.array(["a", "a"]), np.array(["c", "a"]), np.array(["b", "c", "b"])]
+    header, (pieces,) = worker.answer(SimpleNamespace(predict=lambda x: x), parts)
+    assert (header["rows"], header["values"]) == (7, ["a", "c", "b"])
+    assert np.concatenate(pieces).tolist() == [0, 0, 1, 0, 2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ([np.array([1, 2]), np.array([0.5, 1.5])], "classes for some rows and numbers for others"),
+        ([np.array([0.5, 1.5]), np.array(["a", "b"])], "numbers for some rows and something else for others"),
+        ([np.arange(600), np.arange(600, 1200)], "the model predicts 1200 or more classes"),
+    ],
+)
+def test_answers_that_differ_in_kind_between_batches_are_refused(parts, sentence) -> None:
+    with pytest.raises(worker.Refused, match=sentence):
+        worker.answer(SimpleNamespace(predict=lambda x: x), parts)
+
+
+def test_probabilities_that_fail_in_one_batch_are_left_out_of_all() -> None:
+    def some(x):
+        if x[0] == "b":
+            raise RuntimeError("not of these")
+        return np.array([[1.0, 0.0]])
+
+    model = SimpleNamespace(predict=lambda x: x, predict_proba=some, classes_=["a", "b"])
+    header, arrays = worker.answer(model, [np.array(["a"]), np.array(["b"]), np.array(["a"])])
+    assert header["notes"] == ["class probabilities are not available: RuntimeError: not of these"]
+    assert (header["score_classes"], len(arrays), header["rows"]) == (None, 1, 3)
 
 
 def test_failing_probabilities_are_a_note_and_the_labels_stay() -> None:
@@ -77,7 +110,7 @@ def test_failing_probabilities_are_a_note_and_the_labels_stay() -> None:
         raise RuntimeError("no scores today")
 
     model = SimpleNamespace(predict=lambda x: np.array(["a"]), predict_proba=fail, classes_=["a"])
-    header, arrays = worker.answer(model, None)
+    header, arrays = worker.answer(model, [[0]])
     assert header["notes"] == ["class probabilities are not available: RuntimeError: no scores today"]
     assert (header["values"], header["score_classes"], len(arrays)) == (["a"], None, 1)
 
@@ -103,7 +136,7 @@ def test_native_binary_booster_has_labels_and_probabilities(monkeypatch, tmp_pat
 
     monkeypatch.setitem(sys.modules, "lightgbm", SimpleNamespace(Booster=Booster))
     model = worker.load("lightgbm", "lightgbm", tmp_path / "model.lgb")
-    header, (codes, scores) = worker.answer(model, worker.choose_features(model, FRAME, named=False))
+    header, ((codes,), (scores,)) = worker.answer(model, [worker.choose_features(model, FRAME, named=False)])
     assert (header["values"], header["score_classes"]) == ([0, 1], [0, 1])
     assert codes.tolist() == [0, 1]
     np.testing.assert_allclose(scores, [[0.8, 0.2], [0.1, 0.9]])

@@ -69,15 +69,17 @@ def zero_one(labels: pd.Series) -> pd.Series:
 def ask(tmp_path):
     """What the worker answers for the model in a file (its bytes, or what writes it), as the agent reads it."""
 
-    def predict(flavor: str, name: str, write: Any, features: pd.DataFrame) -> Predictions:
+    def predict(flavor: str, name: str, write: Any, features: pd.DataFrame, rows: int = 1000) -> Predictions:
         path = tmp_path / name
         if callable(write):
             write(path)
         else:
             path.write_bytes(write)
         model = worker.load(flavor, FORMS[path.suffix], path)
-        header, arrays = worker.answer(model, worker.choose_features(model, features, named=False))
-        raw = json.dumps(header).encode() + b"\n" + b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
+        batches = (features[place : place + rows] for place in range(0, len(features), rows))
+        header, arrays = worker.answer(model, (worker.choose_features(model, b, named=False) for b in batches))
+        body = b"".join(np.ascontiguousarray(piece).tobytes() for pieces in arrays for piece in pieces)
+        raw = json.dumps(header).encode() + b"\n" + body
         return answer.read(raw, rows=len(features))
 
     return predict
@@ -168,6 +170,16 @@ def test_onnx_of_one_table(ask, numbers, labels, zipmap) -> None:
         ask("onnx", "m.onnx", content, numbers.assign(extra=1))
     with pytest.raises(worker.Refused, match="wants numbers in the column"):
         ask("onnx", "m.onnx", content, numbers.assign(amount="much"))
+
+
+@pytest.mark.parametrize("zipmap", [True, False])
+def test_onnx_knows_its_classes_from_all_batches(ask, numbers, labels, zipmap) -> None:
+    """The first batches show one class only; together they tell which column of probabilities is whose."""
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(numbers, labels)
+    content = exported(model, numbers.to_numpy(np.float32)[:1], zipmap=zipmap)
+    ordered = numbers.iloc[np.argsort(model.predict(numbers), kind="stable")]
+    given = ask("onnx", "m.onnx", content, ordered, rows=7)
+    assert_same(given, model.predict(ordered), model.predict_proba(ordered), ["bad", "good"])
 
 
 def test_onnx_with_an_input_per_column(ask, frame, numbers, labels) -> None:

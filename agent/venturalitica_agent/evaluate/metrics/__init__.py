@@ -11,10 +11,15 @@ from venturalitica_agent.evaluate.metrics import (
     confusion,
     data,
     fairness,
+    history,
     means,
     performance,
+    privacy,
+    provenance,
     ranking,
     regression,
+    repeats,
+    robustness,
 )
 from venturalitica_agent.evaluate.metrics.estimate import Estimate
 from venturalitica_agent.evaluate.sample import Sample
@@ -22,7 +27,21 @@ from venturalitica_agent.evaluate.sample import Sample
 Metric = Callable[[Control, Sample], Estimate]
 """Raises `Undefined` where the metric has no value. What the metric needs (`MetricSpec.needs`) must be there."""
 
-_MODULES = (performance, confusion, ranking, means, calibration, regression, fairness, data)
+_MODULES = (
+    performance,
+    confusion,
+    ranking,
+    means,
+    calibration,
+    regression,
+    fairness,
+    data,
+    repeats,
+    privacy,
+    provenance,
+    robustness,
+    history,
+)
 
 REGISTRY: Mapping[str, Metric] = {
     name: getattr(module, name) for name in METRICS for module in _MODULES if hasattr(module, name)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from venturalitica_agent.domain.policy import Control, Outcome
 from venturalitica_agent.domain.verdict import GroupStat, Interval
-from venturalitica_agent.evaluate.coding import label
+from venturalitica_agent.evaluate.coding import label, listing
 from venturalitica_agent.evaluate.intervals import Floats, wilson
 from venturalitica_agent.evaluate.metrics.estimate import Estimate, census, left_out
 from venturalitica_agent.evaluate.planning import Growth
@@ -108,10 +108,10 @@ def _classes(control: Control, sample: Sample) -> tuple[NDArray[np.int64], list[
 
 def data_completeness(control: Control, sample: Sample) -> Estimate:
     """Share of the table's cells that hold a value: a census of this table, so exact."""
-    cells = sample.n * sample.n_columns
-    if cells == 0:
+    cells = given(sample.cells, "counts of missing cells")
+    if cells.total == 0:
         raise Undefined("the table has no cells", remedy="audit on data that has columns")
-    value = float(1 - sample.missing_by_row.sum() / cells)
+    value = 1 - cells.missing / cells.total
     return Estimate(value=value, interval=census(value, control.level), n=sample.n)
 
 
@@ -126,4 +126,48 @@ def min_group_n(control: Control, sample: Sample) -> Estimate:
         n=sample.n,
         groups=tuple(GroupStat(name, int(size)) for name, size in zip(grouping.names, sizes, strict=True)),
         extremes=(grouping.names[int(sizes.argmin())], grouping.names[int(sizes.argmax())]),
+    )
+
+
+def representation_gap(control: Control, sample: Sample) -> Estimate:
+    """Widest |share of the rows − declared share| over the groups; what the policy doesn't declare has a share of 0.
+
+    The declared shares are constants, so each group's interval is the set of their distances from its share's Wilson
+    interval, and that of the widest gap the maximum over groups, simultaneous by Bonferroni.
+    """
+    grouping = sample.grouping(control.roles)
+    strangers = [name for name in control.shares if name not in grouping.names]
+    if strangers:
+        raise Undefined(
+            f"{control.role_name} has no group {listing(strangers)}; its groups are {listing(grouping.names, 40)}",
+            remedy="correct `shares:`, or declare the group in `groups:` of agent.yaml if no row needs to be in it",
+        )
+    counts = np.bincount(grouping.codes, minlength=len(grouping.names))
+    declared = np.array([control.shares.get(name, 0.0) for name in grouping.names])
+    n, m = sample.n, max(1, len(counts) - (len(counts) == 2))
+    gaps = np.abs(counts / n - declared)
+    widest = grouping.names[int(gaps.argmax())]
+
+    def ends(factor: Floats) -> tuple[float, float]:
+        low, high = wilson(counts * factor, np.full(len(counts), n) * factor, 1 - (1 - control.level) / m)
+        near = np.maximum(0.0, np.maximum(low - declared, declared - high))
+        return float(near.max()), float(np.maximum(high - declared, declared - low).max())
+
+    def resample(rng: np.random.Generator, times: int) -> Floats:
+        drawn: Floats = np.abs(rng.multinomial(n, counts / n, times) / n - declared).max(axis=1)
+        return drawn
+
+    low, high = ends(np.ones(1))
+    method = "distances of the Wilson score from the declared shares"
+    return Estimate(
+        value=float(gaps.max()),
+        interval=Interval(low, high, control.level, method + (f", Bonferroni over {m} groups" if m > 1 else "")),
+        n=n,
+        groups=tuple(
+            GroupStat(name, int(count), float(count / n), int(count), n)
+            for name, count in zip(grouping.names, counts, strict=True)
+        ),
+        extremes=(widest, widest),
+        resample=resample,
+        growth=Growth(("",), np.array([n], dtype=float), (0,), ends),
     )

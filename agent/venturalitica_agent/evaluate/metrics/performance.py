@@ -31,7 +31,7 @@ def accuracy(control: Control, sample: Sample) -> Estimate:
         raise Undefined("no row has both a label and a prediction", remedy=_MORE_DATA)
     right = int((labels == predictions)[both].sum())
     notes = left_out(sample.n, n, "label or no prediction")
-    return _proportion(control, right, n, n, notes, lambda rng, times: rng.binomial(n, right / n, times) / n)
+    return proportion(control, right, n, n, notes, lambda rng, times: rng.binomial(n, right / n, times) / n)
 
 
 def precision(control: Control, sample: Sample) -> Estimate:
@@ -75,10 +75,10 @@ def _of_rate(
         with np.errstate(invalid="ignore"):
             return transform((above / below)[:, 0])
 
-    return _proportion(control, numerator, denominator, rows, notes, resample, transform, method)
+    return proportion(control, numerator, denominator, rows, notes, resample, transform, method)
 
 
-def _proportion(
+def proportion(
     control: Control,
     numerator: float,
     denominator: float,
