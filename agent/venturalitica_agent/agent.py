@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from venturalitica_agent.auditor import Auditor
 from venturalitica_agent.claim.engine import Engine
+from venturalitica_agent.claim.in_force import PoliciesInForce
 from venturalitica_agent.claim.plan import AuditRule
 from venturalitica_agent.detect.reconcile import Reconciler
 from venturalitica_agent.domain.policy import Policy, Selector
@@ -21,14 +22,16 @@ from venturalitica_agent.errors import ConfigError, PermanentError, SandboxUnava
 from venturalitica_agent.fetch.cache import Cache
 from venturalitica_agent.logging import clean, get_logger
 from venturalitica_agent.pipeline import World
-from venturalitica_agent.policy.load import load_policies, parse_policy
+from venturalitica_agent.policy.load import parse_policy
 from venturalitica_agent.sandbox.launcher import Limits, Sandbox
+from venturalitica_agent.sandbox.own_metrics import enlist
 from venturalitica_agent.settings import Settings, StoreSettings
 from venturalitica_agent.state.ledger import Ledger
+from venturalitica_agent.state.policies import PolicyRecord
 from venturalitica_agent.state.records import Records
 from venturalitica_agent.state.tables import open_state
 from venturalitica_agent.stores.base import Store
-from venturalitica_agent.stores.opening import AnyStore, WandbServer, follows, open_mlflow, open_offline
+from venturalitica_agent.stores.opening import AnyStore, WandbServer, follows, open_configured
 from venturalitica_agent.stores.wandb_project import WandbProject
 from venturalitica_agent.stores.wandb_synced import SyncedOfflineStore
 
@@ -39,7 +42,7 @@ class Agent:
     """Everything that a process which audits needs.
 
     Attributes:
-        stores: by id. policies: those in force, by id. rules: which runs each applies to.
+        stores: by id. in_force: the policies, and which runs each applies to.
         on_progress: called whenever an audit moved on; set it before `open`.
 
     Raises:
@@ -50,14 +53,14 @@ class Agent:
         self.settings = settings
         for name, value in settings.environment.items():
             os.environ.setdefault(name, value)  # trackers' own clients read their credentials there
-        self.policies = {p.id: p for p in load_policies(settings.policies)}
-        self.rules = rules_of(settings, self.policies)
         self._state_url = sa.make_url(settings.state)
         self._state = open_state(settings.state)
         self.ledger = Ledger(self._state)
         self.records = Records(self._state)
-        for policy in self.policies.values():
-            self.records.keep_policy(policy, now=time.time())
+        for refused in enlist(settings.cache.folder):
+            log.warning("metric.refused", metric=refused.subject, reason=refused.what, remedy=refused.remedy)
+        self.policy_record = PolicyRecord(self._state)
+        self.in_force = PoliciesInForce(settings.policies, self.policy_record, partial(rules_of, settings))
         self.stores: dict[str, AnyStore] = {}
         self._polls: dict[str, float] = {}
         self._wandb = WandbServer(settings)
@@ -71,17 +74,8 @@ class Agent:
     # -- stores ---------------------------------------------------------------------------------------------
     def _open_stores(self) -> None:
         known = [row["uri"] for row in self.records.stores().values()]
-        for given in self.settings.stores:
-            if given.kind == "mlflow":
-                self._add(given, open_mlflow(given.uri, roots=given.artifacts, ui=given.ui))
-            elif given.kind == "wandb_offline":
-                self._add(given, open_offline(given, self._wandb))
-            elif not follows(given):
-                self._add(given, self._wandb.project(given.uri, roots=given.artifacts, ui=given.ui))
-            else:
-                # What a crash left of their runs must find its store, also when the server is away just now.
-                for path in self._wandb.known_projects(given.uri, known):
-                    self._add(given, self._wandb.project(path, roots=given.artifacts, ui=given.ui))
+        for given, store in open_configured(self.settings, self._wandb, known):
+            self._add(given, store)
 
     def _add(self, given: StoreSettings, store: AnyStore) -> bool:
         if store.id in self.stores:
@@ -138,17 +132,8 @@ class Agent:
     def open(self) -> None:
         """Take the state, start the engine (which takes up what a crash left) and the sandbox."""
         folder = self.settings.cache.folder
-        limits = self.settings.sandbox
         self.cache = Cache(folder, limit=self.settings.cache.size)
-        self.sandbox = Sandbox(
-            limits=Limits(
-                wall_seconds=limits.wall,
-                cpu_seconds=int(limits.cpu),
-                memory_bytes=limits.memory,
-                output_bytes=limits.output,
-            ),
-            workdir=folder / "sandbox",
-        )
+        self.sandbox = sandbox_of(self.settings, folder / "sandbox")
         world = World(
             store_of=self._store,
             policy_of=self._policy,
@@ -157,13 +142,13 @@ class Agent:
             sandbox=self.sandbox,
             roots_of=lambda store: (self.settings.folder, *self.stores[store].roots),
             sandbox_facts=self.sandbox_facts,
+            waivers=lambda: self.in_force.book.waivers,
         )
         self.auditor = Auditor(
             stores=self.stores,
             ledger=self.ledger,
             reconciler=self.reconciler,
-            rules=self.rules,
-            policies=self.policies,
+            book=lambda: self.in_force.book,
             world=world,
             aside=self.aside,
             on_progress=lambda: self.on_progress(),
@@ -223,10 +208,10 @@ class Agent:
         return self.auditor.selects(store, ref.experiment_id)
 
     def _policy(self, digest: str) -> Policy:
-        for policy in self.policies.values():
+        for policy in self.in_force.book.policies.values():
             if policy.digest == digest:
                 return policy
-        source = self.records.policy_source(digest)
+        source = self.policy_record.source(digest)
         if source is None:
             raise PermanentError(
                 f"the policy with SHA-256 {digest} is not in the state",
@@ -234,6 +219,18 @@ class Agent:
             )
         file_name, content = source
         return parse_policy(content, file_name)
+
+
+def sandbox_of(settings: Settings, workdir: Path) -> Sandbox:
+    """The sandbox with the limits that were set."""
+    given = settings.sandbox
+    limits = Limits(
+        wall_seconds=given.wall,
+        cpu_seconds=int(given.cpu),
+        memory_bytes=given.memory,
+        output_bytes=given.output,
+    )
+    return Sandbox(limits=limits, workdir=workdir)
 
 
 def rules_of(settings: Settings, policies: Mapping[str, Policy]) -> tuple[AuditRule, ...]:

@@ -4,19 +4,20 @@ which never stops, and by `audit`, which stops when nothing is left."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 from venturalitica_agent import pipeline
 from venturalitica_agent.claim.engine import Engine, Step
-from venturalitica_agent.claim.plan import AuditRule, candidates, of_experiment, tasks
+from venturalitica_agent.claim.plan import Rulebook, candidates, of_experiment, tasks
 from venturalitica_agent.claim.rescue import rescue
 from venturalitica_agent.detect.reconcile import Reconciler
 from venturalitica_agent.domain.codec import from_plain, to_plain
+from venturalitica_agent.domain.history import superseded
 from venturalitica_agent.domain.job import AuditJob
 from venturalitica_agent.domain.ledger import Entry, Phase
-from venturalitica_agent.domain.policy import Policy
 from venturalitica_agent.domain.run import RunRef
 from venturalitica_agent.domain.verdict import Status, counts_tag
 from venturalitica_agent.errors import (
@@ -29,6 +30,7 @@ from venturalitica_agent.errors import (
     StoreUnavailable,
 )
 from venturalitica_agent.logging import get_logger
+from venturalitica_agent.policy.waivers import Waivers, day_of, notices
 from venturalitica_agent.state.ledger import Ledger
 from venturalitica_agent.stores.base import Store
 
@@ -44,6 +46,11 @@ def _key(entry: Entry) -> tuple[str, str]:
     return entry.ref.store, entry.ref.run_id
 
 
+def _started(ref: RunRef) -> float | None:
+    """Seconds since the epoch, by the clock of the run's client."""
+    return None if ref.start_time is None else ref.start_time / 1000
+
+
 MAX_FAILURES = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0
 _BATCH = 500
@@ -54,8 +61,7 @@ class Auditor:
     """Moves ledger entries from due to done.
 
     Args:
-        rules: entries of `audits:` and the policies' own `applies_to`.
-        policies: the policies in force, by id.
+        book: the rules and the policies' histories, as they are at the moment of asking.
         aside: why a run is not audited whatever the rules say; empty for every other run.
         on_progress: called (from any thread) whenever an entry moved.
     """
@@ -66,8 +72,7 @@ class Auditor:
         stores: Mapping[str, Store],
         ledger: Ledger,
         reconciler: Reconciler,
-        rules: Sequence[AuditRule],
-        policies: Mapping[str, Policy],
+        book: Callable[[], Rulebook],
         world: pipeline.World,
         aside: Callable[[RunRef], str] = lambda _: "",
         on_progress: Callable[[], None] = lambda: None,
@@ -76,13 +81,13 @@ class Auditor:
         self._stores = stores
         self._ledger = ledger
         self._reconciler = reconciler
-        self._rules = rules
-        self._policies = policies
+        self._book = book
         self._world = world
         self._aside = aside
         self._on_progress = on_progress
         self._clock = clock
         self._experiments: dict[str, tuple[float, Mapping[str, str]]] = {}
+        self._minded: tuple[Waivers, date] | None = None
 
     # -- claiming -------------------------------------------------------------------------------------------
     def claim(self, engine: Engine, *, only: Collection[tuple[str, str]] | None = None) -> int:
@@ -139,11 +144,12 @@ class Auditor:
             return None, "its store is no longer in agent.yaml"
         if why_not := self._aside(ref):
             return None, why_not
-        found = candidates(self._rules, experiment=self._experiment(store, ref.experiment_id), status=ref.status)
+        book = self._book()
+        found = candidates(book.rules, experiment=self._experiment(store, ref.experiment_id), status=ref.status)
         if not found.rules:
             return None, found.why_not
         tags = store.get_tags(ref.run_id) if found.need_tags else {}
-        wanted = tasks(found.rules, self._policies, tags)
+        wanted = tasks(found.rules, book.history, tags, started=_started(ref))
         if not wanted:
             return None, "no entry of `audits` selects this run's tags"
         give_up = ""
@@ -174,7 +180,7 @@ class Auditor:
             name = self._experiment(store, experiment_id)
         except RetryableError:
             return True
-        return bool(of_experiment(self._rules, name))
+        return bool(of_experiment(self._book().rules, name))
 
     # -- executing ------------------------------------------------------------------------------------------
     def execute(self, plain: dict[str, Any], step: Step) -> None:
@@ -267,17 +273,62 @@ class Auditor:
     def reconsider(self, only: Collection[tuple[str, str]] | None = None) -> int:
         """Plan again what the present configuration may treat otherwise; returns how many runs are due by it.
 
-        That is every run that was ignored, and every run whose verdict is `error` and whose job would be another one
-        now: a policy, a binding or a data source was changed.
+        That is every run that was ignored, and every run whose job would be another one now and whose verdict is
+        `error` (a binding or a data source was changed), or is of a version that another one takes the place of.
         """
         now = self._clock()
         wanted = set(only) if only is not None else None
         again = [e for e in self._ledger.in_phase(Phase.IGNORED) if wanted is None or _key(e) in wanted]
-        errors = {(r.store, r.run_id) for r in self._world.records.latest() if r.status == Status.ERROR}
+        unsettled: set[tuple[str, str]] = set()
+        versions: dict[tuple[str, str], dict[str, str]] = {}
+        for record in self._world.records.latest():
+            run = record.store, record.run_id
+            versions.setdefault(run, {})[record.policy] = record.policy_digest
+            if record.status == Status.ERROR:
+                unsettled.add(run)
         for entry in self._ledger.in_phase(Phase.DONE):
-            if _key(entry) in errors and (wanted is None or _key(entry) in wanted) and self._replanned(entry):
+            key = _key(entry)
+            open_again = key in unsettled or self._superseded(entry.ref, versions.get(key, {}))
+            if open_again and (wanted is None or key in wanted) and self._replanned(entry):
                 again.append(entry)
-        return sum(self._due_again(entry, now) for entry in again)
+        return sum(self._due_again(entry, now) for entry in again) + self.mind_waivers(wanted)
+
+    def mind_waivers(self, only: Collection[tuple[str, str]] | None = None) -> int:
+        """Make due the runs whose verdict waives something that counts no longer, or not what counts now.
+
+        Looks once for each day and each file of waivers, and says then which are over or end soon.
+        """
+        waivers, now = self._world.waivers(), self._clock()
+        today = day_of(now)
+        if self._minded == (waivers, today):
+            return 0
+        done = {_key(e): e for e in self._ledger.in_phase(Phase.DONE) if only is None or _key(e) in only}
+        again = {}
+        for record in self._world.records.latest():
+            run = record.run_id, record.run_name, record.experiment
+            entry = done.get((record.store, record.run_id))
+            concerned = not record.counts.endswith(" x0") or waivers.on(record.policy, *run, today)
+            if entry is None or not concerned:
+                continue
+            verdict = self._world.records.decision_of(record).verdict
+            if not waivers.agree(verdict, *run, today) and self._is_under(entry, record.policy):
+                again[_key(entry)] = entry
+        for notice in notices(waivers.items, today):
+            log.warning("waiver.ends", reason=notice)
+        self._minded = waivers, today
+        return sum(self._due_again(entry, now) for entry in again.values())
+
+    def _is_under(self, entry: Entry, policy_id: str) -> bool:
+        try:
+            job, _ = self._plan(entry)
+        except AgentError:
+            return False
+        return job is not None and any(self._world.policy_of(task.policy).id == policy_id for task in job.tasks)
+
+    def _superseded(self, ref: RunRef, digests: Mapping[str, str]) -> bool:
+        """Whether a verdict of the run (policy id -> digest) is of another version than the one that now claims it."""
+        terms = self._book().history
+        return any(superseded(terms[name], digest, _started(ref)) for name, digest in digests.items() if name in terms)
 
     def ask_again(self, wanted: Collection[tuple[str, str]]) -> int:
         """Make due what has a verdict already: somebody asked for these runs by name. Returns how many.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,9 @@ from pathlib import Path
 from venturalitica_agent.agent import rules_of
 from venturalitica_agent.errors import AgentError
 from venturalitica_agent.policy.load import load_policies
+from venturalitica_agent.policy.waivers import day_of, load_waivers, notices
 from venturalitica_agent.sandbox.launcher import Sandbox
+from venturalitica_agent.sandbox.own_metrics import ENLISTED, enlist
 from venturalitica_agent.settings import Settings, StoreSettings
 from venturalitica_agent.state.tables import open_state
 from venturalitica_agent.stores.mlflow_file import MlflowFileStore
@@ -31,10 +34,19 @@ class Check:
 
 def check_up(settings: Settings) -> list[Check]:
     """Every check, none of which changes anything outside the agent's own state folder."""
+    own = _own_metrics(settings)  # first: policies may name them
     checks = [_try("policies", lambda: _policies(settings)), _try("state", lambda: _state(settings))]
+    checks.append(_try("waivers", lambda: _waivers(settings)))
     checks += [_try(f"store {given.shown}", partial(_store, given, settings)) for given in settings.stores]
     checks += [_try("sandbox", _sandbox), _try("watch limits", lambda: _watches(settings))]
-    return checks
+    return checks + own
+
+
+def _own_metrics(settings: Settings) -> list[Check]:
+    """Metrics of installed packages that policies may name, and those that can't be used; nothing where none is."""
+    refused = enlist(settings.cache.folder)
+    checks = [Check(f"metric {name}", True, own.spec.origin) for name, own in ENLISTED.items()]
+    return checks + [Check(e.subject or "metric", False, e.what, e.remedy) for e in refused]
 
 
 def _try(name: str, check: Callable[[], str]) -> Check:
@@ -49,6 +61,13 @@ def _policies(settings: Settings) -> str:
     rules = rules_of(settings, policies)
     controls = sum(len(p.controls) for p in policies.values())
     return f"policies: {len(policies)}, controls: {controls}, rules that say which runs they apply to: {len(rules)}"
+
+
+def _waivers(settings: Settings) -> str:
+    waivers = load_waivers(settings.policies, load_policies(settings.policies)).items
+    today = day_of(time.time())
+    counting = sum(waiver.counts_on(today) for waiver in waivers)
+    return "; ".join((f"{counting} of {len(waivers)} count", *notices(waivers, today))) if waivers else "there are none"
 
 
 def _state(settings: Settings) -> str:

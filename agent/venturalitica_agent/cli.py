@@ -194,6 +194,10 @@ def status(
             _say(f"  {count} not audited: {clean(reason)}")
     verdicts = ", ".join(f"{n} {s}" for s, n in sorted(document["verdicts"].items())) or "none yet"
     _say(f"due: {document['due']}   verdicts: {verdicts}")
+    for refused in document["policies"]["refused"]:
+        _say(clean(f"a changed policy is not in force: {refused}"))
+    for notice in document["waivers"]:
+        _say(clean(notice))
     for kind in ("stuck", "retrying"):
         for entry in document[kind]:
             _say(f"{kind}: {entry['run_id']}: {clean(entry['reason'])}")
@@ -207,6 +211,14 @@ class _To(StrEnum):
     OSCAL = "oscal"
 
 
+@policy_app.callback()
+def _own_metrics() -> None:
+    from venturalitica_agent.sandbox.own_metrics import enlist
+
+    for refused in enlist():
+        err.print(Text(clean(f"not used: {refused}")), soft_wrap=True)
+
+
 @policy_app.command("check")
 def policy_check(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Policy files or folders of policies.")],
@@ -217,6 +229,7 @@ def policy_check(
 ) -> None:
     """Check policy files: every mistake, with its line."""
     from venturalitica_agent.policy.load import load_one_policy, load_policies
+    from venturalitica_agent.policy.waivers import load_waivers
 
     if to is _To.OSCAL:
         from venturalitica_agent.policy.oscal_export import to_oscal
@@ -227,7 +240,9 @@ def policy_check(
         _print_json(to_oscal(load_one_policy(paths[0]), changed))
         return
 
-    policies = [policy for path in paths for policy in load_policies(path)]
+    by_path = {path: load_policies(path) for path in paths}
+    policies = [policy for found in by_path.values() for policy in found]
+    waivers = sum(len(load_waivers(path, found).items) for path, found in by_path.items())
     if as_json:
         _print_json(
             [
@@ -245,19 +260,22 @@ def policy_check(
         return
     for p in policies:
         _say(f"{p.ref}  {len(p.controls)} controls  {p.shape}  sha256:{p.digest[:16]}…  {p.file_name}")
+    if waivers:
+        _say(f"waivers: {waivers}")
 
 
 @policy_app.command("diff")
 def policy_diff(
-    old: Annotated[Path, typer.Argument(help="A policy file, or a folder with one policy.")],
-    new: Annotated[Path, typer.Argument(help="The version to compare it with.")],
+    old: Annotated[str, typer.Argument(help="A file, a folder with one policy, or a version on record: id@1.2 or 1.2")],
+    new: Annotated[str, typer.Argument(help="The version to compare it with.")],
+    config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """What changes from one version of a policy to another, in words."""
+    from venturalitica_agent.overview import policy_named
     from venturalitica_agent.policy.diff import diff
-    from venturalitica_agent.policy.load import load_one_policy
 
-    before, after = load_one_policy(old), load_one_policy(new)
+    before, after = (policy_named(named, lambda: _settings(config)) for named in (old, new))
     changes = diff(before, after)
     if as_json:
         rows = [{"kind": c.kind.value, "control": c.control, "words": c.words} for c in changes]
@@ -266,6 +284,64 @@ def policy_diff(
     _say(clean(f"{before.ref} -> {after.ref}: " + (f"{len(changes)} changes" if changes else "nothing changes")))
     for change in changes:
         _say(clean(str(change)))
+
+
+@policy_app.command("history")
+def policy_history(
+    policy: Annotated[str | None, typer.Argument(metavar="ID", help="Of this policy only.")] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Which version of which policy was in force when."""
+    from venturalitica_agent.overview import policy_history as read_history
+    from venturalitica_agent.policy.history import line, row
+
+    history = read_history(_settings(config))
+    if policy is not None and policy not in history:
+        known = ", ".join(history) or "none"
+        raise ConfigError("no such policy was ever in force", subject=clean(policy), remedy=f"there are: {known}")
+    terms = [term for name in history if policy in (None, name) for term in history[name]]
+    if as_json:
+        _print_json([row(term) for term in terms])
+        return
+    for term in terms:
+        _say(clean(line(term)))
+
+
+@policy_app.command("backtest")
+def policy_backtest(
+    new: Annotated[Path, typer.Argument(help="A policy file, or a folder with one policy: the version to try.")],
+    last: Annotated[int, typer.Option(min=1, help="How many verdicts to look at, newest first.")] = 500,
+    evaluate: Annotated[
+        bool, typer.Option("--evaluate", help="Fetch and measure again what stored measurements can't answer.")
+    ] = False,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Which past runs would get another verdict under a new version. Nothing is written."""
+    from venturalitica_agent.backtest import backtest
+    from venturalitica_agent.policy.load import load_one_policy
+
+    our_logging.configure()
+    policy = load_one_policy(new)
+    with _progress("judging again") as advance:
+        found = backtest(_settings(config), policy, last=last, evaluate=evaluate, on_progress=advance)
+    if as_json:
+        _print_json(found.document())
+        return
+    _say(clean(f"{found.policy}: {found.runs} verdicts looked at, {len(found.flips)} would change"))
+    if not found.runs and found.other_policies:
+        others = ", ".join(found.other_policies)
+        _say(clean(f"no verdict under {policy.id!r} is on record; there are some under {others}"))
+    for flip in found.flips:
+        name = _untrusted(flip.record.run_name or flip.record.run_id, 40)
+        _say(name, ": ", _status(flip.record.status), " -> ", _status(flip.status))
+        for words in flip.words:
+            _say(clean(f"  {words}"))
+    for record, reasons in found.unanswered:
+        _say(_untrusted(record.run_name or record.run_id, 40), ": not answerable from stored measurements")
+        for reason in reasons:
+            _say(clean(f"  {reason}"))
 
 
 @policy_app.command("schema")
@@ -298,11 +374,14 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def init(folder: Annotated[Path, typer.Argument(help="Where to write them.")] = Path()) -> None:
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write them.")] = Path(),
+    policy: Annotated[str, typer.Option("--policy", help="Which of the shipped policies.")] = "credit-scoring",
+) -> None:
     """Write a commented agent.yaml and a first policy; never overwrites."""
     from venturalitica_agent.starter import write_starter
 
-    for path in write_starter(folder, default_agent_yaml()):
+    for path in write_starter(folder, default_agent_yaml(), policy=policy):
         _say(f"wrote {path}")
     _say("Next: put your experiment's name and columns into agent.yaml, then `venturalitica-agent doctor`.")
 

@@ -35,6 +35,7 @@ _SWEEP_SHARE = 500  # a sweep may take one part in so many of the time between t
 _COOL_AFTER = 600.0
 _LONGEST_PAUSE = 60.0
 _DISCOVER = 60.0  # seconds between two looks for new projects, at least
+_POLICY_CHECK = 10.0  # seconds between two looks at the policies' files, at most: a stat of each
 _THREADS = 20
 
 
@@ -68,6 +69,7 @@ class Service:
         self._watched = [_Watched(store, agent.poll_of(store)) for store in agent.stores.values()]
         self._warm_at = 0.0
         self._warm = False
+        self._policy_check = min(self._settings.reconcile, _POLICY_CHECK)
         agent.on_progress = self._wake.set
 
     def stop(self) -> None:
@@ -86,7 +88,7 @@ class Service:
                 "service.started",
                 version=__version__,
                 stores=[s.uri for s in agent.stores.values()],
-                policies=[p.ref for p in agent.policies.values()],
+                policies=[p.ref for p in agent.in_force.book.policies.values()],
                 state=agent.state_shown,
             )
             agent.auditor.reconsider()
@@ -95,6 +97,7 @@ class Service:
                 self._schedule(watched, 0.0)
             if agent.follows:
                 self._at(0.0, "discover", self._discover, 0)
+            self._at(self._policy_check, "policies", self._look_at_policies)
             _notify("READY=1")
             self._work()
         finally:
@@ -214,6 +217,16 @@ class Service:
                 self._watched.append(watched)
                 self._schedule(watched, 0.0)
         self._at(pause, "discover", self._discover, failures)
+
+    def _look_at_policies(self) -> None:
+        """Take up changed policies; what they ask of old runs is due at once."""
+        with self._surviving("policies"):
+            if self._agent.in_force.refresh():
+                self._agent.auditor.reconsider()
+                self._wake.set()
+            if self._agent.auditor.mind_waivers():
+                self._wake.set()
+        self._at(self._policy_check, "policies", self._look_at_policies)
 
     def _sweep(self, watched: _Watched) -> None:
         """Bring one store up if it was down, scan all of it, and plan the next time."""

@@ -76,13 +76,17 @@ def run_once(
         agent.close()
 
 
-def run_named(text: str) -> tuple[str, str]:
-    """(run id, W&B's `entity/project` or "") in what a person pastes: an id, `runs:/<id>`, or a link of a tracker."""
+def run_named(text: str, *, words: bool) -> tuple[str, str]:
+    """(run id, W&B's `entity/project` or "") in what a person pastes: an id, `runs:/<id>`, or a link of a tracker.
+
+    Args:
+        words: whether an id may be any word, as on W&B; MLflow's are 32 hex characters.
+    """
     if found := re.findall(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", text):
         return str(found[-1]), ""
-    if link := re.search(r"([^/\s]+/[^/\s]+)/(?:runs/)?([\w.-]+)(?:[/?#].*)?$", text.strip()):
+    if words and (link := re.search(r"([^/\s]+/[^/\s]+)/(?:runs/)?([\w.-]+)(?:[/?#].*)?$", text.strip())):
         return link[2], unquote(link[1])
-    if re.fullmatch(r"[\w.-]{1,128}", text.strip()):
+    if words and re.fullmatch(r"[\w.-]{1,128}", text.strip()):
         return text.strip(), ""
     raise ConfigError(
         "this names no run",
@@ -94,7 +98,7 @@ def run_named(text: str) -> tuple[str, str]:
 def _asked(agent: Agent, runs: Sequence[str]) -> set[tuple[str, str]]:
     found = set()
     for run in runs:
-        run_id, project = run_named(run)
+        run_id, project = run_named(run, words=any(s.kind != "mlflow" for s in agent.settings.stores))
         refs = _look(agent.stores.values(), run_id, project) or _look(agent.discover(), run_id, project)
         if not refs:
             raise ConfigError(

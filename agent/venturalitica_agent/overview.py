@@ -1,16 +1,25 @@
-"""What was audited, what is due, what is stuck: one document for `status`, read from the state alone."""
+"""What was audited, what is due, what is stuck: one document for `status`, read from the state and the policies."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from venturalitica_agent.domain.history import History
 from venturalitica_agent.domain.ledger import Phase, stale
+from venturalitica_agent.domain.policy import Policy
+from venturalitica_agent.errors import ConfigError
+from venturalitica_agent.policy.history import find
+from venturalitica_agent.policy.load import load_one_policy, load_policies, parse_policy
+from venturalitica_agent.policy.waivers import day_of, load_waivers, notices
 from venturalitica_agent.settings import Settings
 from venturalitica_agent.state.ledger import Ledger
+from venturalitica_agent.state.policies import PolicyRecord
 from venturalitica_agent.state.records import AuditRecord, Records
 from venturalitica_agent.state.tables import open_state
 
@@ -47,9 +56,61 @@ def _overview(engine: sa.Engine, settings: Settings, limit: int) -> dict[str, An
             for e in ledger.in_phase(Phase.RUNNING)
             if stale(e, now=now, limit=settings.stale_running)
         ],
+        "policies": _policies(PolicyRecord(engine)),
+        "waivers": _waivers(settings, now),
         "verdicts": dict(Counter(a.status for a in audited)),
         "audits": [audit_row(a) for a in audited[:limit]],
     }
+
+
+def _policies(record: PolicyRecord) -> dict[str, Any]:
+    """The versions in force, and what keeps newer files from coming into force."""
+    terms = [terms[-1] for terms in record.history().values()]
+    return {"in_force": [t.ref for t in terms if t.until is None], "refused": [m["words"] for m in record.mistakes()]}
+
+
+def policy_history(settings: Settings) -> History:
+    """Every version of every policy that was ever in force under this state."""
+    engine = open_state(settings.state)
+    try:
+        return PolicyRecord(engine).history()
+    finally:
+        engine.dispose()
+
+
+def policy_named(named: str, settings: Callable[[], Settings]) -> Policy:
+    """The policy in a file or folder, or the version on record that `id@1.2` or `1.2` names.
+
+    Args:
+        settings: asked only where the record is needed.
+
+    Raises:
+        ConfigError: no file or version, or more than one, is named so; or it can't be read as a policy.
+    """
+    path = Path(named)
+    if path.exists() or "/" in named or path.suffix.lower() in (".yaml", ".yml", ".json"):
+        return load_one_policy(path)
+    return _on_record(settings(), named)
+
+
+def _on_record(settings: Settings, ref: str) -> Policy:
+    engine = open_state(settings.state)
+    try:
+        record = PolicyRecord(engine)
+        term = find(record.history(), ref)
+        file_name, content = record.source(term.digest) or (term.file_name, b"")
+    finally:
+        engine.dispose()
+    return parse_policy(content, file_name, shown_as=f"{term.ref} ({file_name}) on record")
+
+
+def _waivers(settings: Settings, now: float) -> list[str]:
+    """Sentences on waivers that are over or end within a week, or on why they can't be told."""
+    try:
+        waivers = load_waivers(settings.policies, load_policies(settings.policies))
+    except ConfigError as error:
+        return [f"the waivers can't be read now: {error}"]
+    return list(notices(waivers.items, day_of(now)))
 
 
 def _store(store: str, known: dict[str, Any], counts: Any) -> dict[str, Any]:

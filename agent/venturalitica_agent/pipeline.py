@@ -25,6 +25,7 @@ from venturalitica_agent.domain.subject import Problem, Subject
 from venturalitica_agent.domain.verdict import Measurement, Unmeasured, Verdict
 from venturalitica_agent.errors import RunChanged
 from venturalitica_agent.measuring import measure_run
+from venturalitica_agent.policy.waivers import Waivers, day_of
 from venturalitica_agent.publish.writeback import publish, rfc3339
 from venturalitica_agent.state.records import Records
 from venturalitica_agent.stores.base import Store
@@ -54,6 +55,7 @@ class World:
     roots_of: Callable[[str], Sequence[Path]] = lambda _: ()
     sandbox_facts: Callable[[], Mapping[str, str]] = dict
     clock: Callable[[], float] = time.time
+    waivers: Callable[[], Waivers] = Waivers
 
 
 def audit(job: AuditJob, step: Step, world: World) -> list[Decision]:
@@ -103,8 +105,10 @@ def _decide(job: AuditJob, task: AuditTask, policy: Policy, run: Run, store: Sto
         subject, results, notes = measure_run(
             task, policy, run, store, world.cache, world.sandbox, roots=world.roots_of(store.id)
         )
-    identity = audit_id(job.store, job.run_id, subject, policy.digest)
-    verdict = judge(policy, results, integrity_findings(subject))
+    waivers = world.waivers()
+    waived = waivers.on(policy.id, run.ref.run_id, run.name, run.experiment, day_of(world.clock()))
+    verdict = judge(policy, results, integrity_findings(subject), waived)
+    identity = audit_id(job.store, job.run_id, subject, policy.digest, verdict.waived)
     known = world.records.decision(job.store, job.run_id, identity)
     if known is not None and to_plain(Verdict, known.verdict) == to_plain(Verdict, verdict):
         return known  # the same run, model, data, binding, policy and outcome: it stands, with its time
@@ -125,8 +129,9 @@ def _decide(job: AuditJob, task: AuditTask, policy: Policy, run: Run, store: Sto
         verdict=verdict,
         decided_at=rfc3339(world.clock()),
         environment=_environment(subject),
-        sandbox=world.sandbox_facts() if subject.model else {},
-        notes=notes,
+        sandbox=world.sandbox_facts() if subject.model or subject.metrics else {},
+        notes=(task.note, *notes) if task.note else notes,
+        waivers=waivers.digest if verdict.waived else "",
     )
 
 
@@ -138,4 +143,6 @@ def _environment(subject: Subject) -> dict[str, str]:
     """Versions of what measured and, as the model declares them, of what trained."""
     ours = {f"agent.{name}": metadata.version(name) for name in ("numpy", "pandas", "scipy", "scikit-learn", "mlflow")}
     theirs = {f"model.{k}": v for k, v in subject.model.environment.items()} if subject.model else {}
-    return {"agent.venturalitica-agent": __version__, "agent.python": platform.python_version(), **ours, **theirs}
+    users = {f"metric.{name}": origin for name, origin in subject.metrics.items()}
+    agent = {"agent.venturalitica-agent": __version__, "agent.python": platform.python_version()}
+    return {**agent, **ours, **theirs, **users}

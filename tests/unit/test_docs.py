@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import struct
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,11 +16,14 @@ import pytest
 
 from venturalitica_agent.domain.metric import METRICS, Need
 from venturalitica_agent.domain.policy import Control, Op, Outcome, Requirement
-from venturalitica_agent.domain.subject import ColumnBinding, Subject
+from venturalitica_agent.domain.subject import ColumnBinding, ModelSubject, Predictions, Subject
 from venturalitica_agent.domain.verdict import Measurement, Status
 from venturalitica_agent.evaluate.measure import measure
 from venturalitica_agent.evaluate.sample import build_sample
+from venturalitica_agent.evaluate.stress import AskedAgain, disturb, stress_of
 from venturalitica_agent.policy.load import load_policies, parse_policy
+from venturalitica_agent.policy.own_keys import must_have
+from venturalitica_agent.policy.stress_keys import STRESS_KEYS
 from venturalitica_agent.settings import Settings, load_settings
 from venturalitica_agent.settings.values import duration, size, whole
 from venturalitica_agent.strict_yaml import Fields, Scalar, understand
@@ -60,6 +63,8 @@ version: "1"
 title: t
 law: {text: t, consolidated: 2026-07-27}
 applies_to: {experiment: "*", tags: {a: b}, status: FINISHED}
+evaluate_with: latest
+on_change: {re-audit-since: 30d}
 controls:
 - {id: a, metric: accuracy, require: ">= 0.5", source: {kind: house, ref: r}}
 """
@@ -136,10 +141,22 @@ def test_the_documented_interval_is_the_one_that_is_computed(metric: str, refres
     y = rng.integers(0, 2, 400)
     frame = pd.DataFrame({"y": y, "p": np.where(rng.random(400) < 0.2, 1 - y, y), "s": (rng.random(400) + y / 2) / 1.5})
     frame["g"] = rng.choice(["a", "b"], 400)
-    columns = {"target": "y", "prediction": "p", "score": "s", "group": "g"}
+    columns = {"target": "y", "prediction": "p", "score": "s", "group": "g", "g": "g", "p": "p"}
     sample = build_sample(frame, Subject(binding={r: ColumnBinding(r, c, "declared") for r, c in columns.items()}))
+    model = ModelSubject("m", "", "", (), "sklearn", "m", "pickle", ("s",), input_kinds=("double",))
+    subject = replace(sample.background.subject, model=model)
+    behind = replace(sample.background, subject=subject, training=frame, logged={"m": 0.5}, since=1.0, started=2)
+    sample = replace(sample, background=behind)
     role = "group" if Need.GROUPS in METRICS[metric].needs else None
-    found = measure(Control("c", metric, Requirement(Op.GE, 0.5), role=role, of=Outcome.PREDICTIONS), sample)
+    values: dict[str, Any] = {"columns": ("g",), "sensitive": "p", "shares": {"a": 0.5, "b": 0.5}, "logged": "m"}
+    values["of_metric"] = "accuracy"
+    own = {key: value for key, value in values.items() if must_have(METRICS[metric], key)}
+    own |= {name: 0.1 for name, key in STRESS_KEYS.items() if METRICS[metric].needs & key.needs}
+    control = Control("c", metric, Requirement(Op.GE, 0.5), role=role, of=Outcome.PREDICTIONS, **own)
+    if stress := stress_of(control):
+        answers = (Predictions(400, (0, 1), frame[name].to_numpy()) for name in ("y", "p"))
+        sample = replace(sample, asked_again={stress: AskedAgain(disturb(frame, stress), *answers)})
+    found = measure(control, sample)
     assert isinstance(found, Measurement), found
     method = re.sub(r", Bonferroni over \d+ (pairs|groups)$", "", found.interval.method)
     assert method == refresh.INTERVALS[metric].partition(";")[0]

@@ -65,6 +65,7 @@ def evidence_document(decision: Decision, policy: Policy) -> dict[str, Any]:
         "verdict": {
             "status": verdict.status.value,
             "counts": {s.value: n for s, n in verdict.counts.items()},
+            "waivers_digest": decision.waivers,
             "findings": [to_plain(Finding, f) for f in verdict.findings],
         },
         "measurement_version": MEASUREMENT_VERSION,

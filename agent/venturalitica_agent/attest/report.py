@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from venturalitica_agent.domain.evidence import Decision
 from venturalitica_agent.domain.policy import Policy
 from venturalitica_agent.domain.subject import ColumnBinding
-from venturalitica_agent.domain.verdict import Finding, GroupStat, Interval, Status, counts_tag
+from venturalitica_agent.domain.verdict import Finding, GroupStat, Interval, Status, Verdict, counts_tag
 from venturalitica_agent.logging import clean
 
 # Inline markup only: text stands after words of ours, where nothing works that needs a line's start.
@@ -30,7 +30,7 @@ _MEANING = {
     Status.FAIL: "at least one control is not met",
     Status.INCONCLUSIVE: "the data do not say clearly whether every control is met; more rows would",
     Status.ERROR: "at least one control could not be evaluated, so there is no verdict on it",
-    Status.SKIP: "no control was evaluated: each that applied is skipped or waived",
+    Status.SKIP: "no control counts: each that applied is skipped or waived",
     Status.WAIVED: "every control that applied is waived",
 }
 
@@ -54,13 +54,14 @@ def report_md(decision: Decision, policy: Policy, *, link: str = "") -> str:
     lines = [
         f"# {verdict.status.value}: {text(facts.get('name') or facts.get('run_id'))}",
         "",
-        f"**{verdict.status.value}**: {_MEANING[verdict.status]}. ({counts_tag(verdict.counts)})",
+        f"**{verdict.status.value}**: {_meaning(verdict)}. ({counts_tag(verdict.counts)})",
         "",
         f"- policy: {text(policy.title or policy.id)}, `{policy.id}` version {text(policy.version)}"
         f", SHA-256 `{policy.digest}`",
         f"- run: `{text(facts.get('run_id'))}` in experiment {text(facts.get('experiment'))}"
         + (f" ([open]({html.escape(link)}))" if link else ""),
         f"- decided: {decision.decided_at}",
+        *([f"- waivers: SHA-256 `{decision.waivers}` of the file that they are in"] if decision.waivers else []),
         "",
         "## Findings",
         "",
@@ -72,8 +73,16 @@ def report_md(decision: Decision, policy: Policy, *, link: str = "") -> str:
     return "\n".join(lines)
 
 
+def _meaning(verdict: Verdict) -> str:
+    waived = verdict.counts[Status.WAIVED]
+    apart = f"apart from {waived} waived {'finding' if waived == 1 else 'findings'}, "
+    return (apart if waived and verdict.status is not Status.SKIP else "") + _MEANING[verdict.status]
+
+
 def _finding(finding: Finding) -> list[str]:
     head = f"### {finding.status.value}: {text(finding.control)}"
+    if finding.would_be is not None:
+        head += f" (would be: {finding.would_be.value})"
     if finding.enforcement == "report":
         head += " (reported only: it does not change the run's status)"
     about = [f"{text(finding.metric)} {text(finding.require)}"]

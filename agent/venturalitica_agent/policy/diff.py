@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
 from venturalitica_agent.domain.metric import METRICS
-from venturalitica_agent.domain.policy import Control, DecideOn, Enforcement, Op, Policy, Requirement, Selector, Source
+from venturalitica_agent.domain.policy import (
+    Control,
+    DecideOn,
+    Enforcement,
+    EvaluateWith,
+    Op,
+    Policy,
+    Requirement,
+    Selector,
+    Source,
+)
+from venturalitica_agent.policy.rules import OnChange, told_on_change
 
 _OPS = {
     Op.LT: "below", Op.LE: "at most", Op.GT: "above", Op.GE: "at least", Op.EQ: "exactly", Op.NE: "anything but",
@@ -17,11 +28,19 @@ _OPS = {
 _EFFECT = {
     Enforcement.BLOCK: "fails the run", Enforcement.WARN: "gives a warning", Enforcement.REPORT: "is only reported",
 }  # fmt: skip
+_DECIDES = {
+    EvaluateWith.RUN_START: "the version in force when a run started decides about it",
+    EvaluateWith.LATEST: "the latest version decides about every run that is audited",
+}  # fmt: skip
 _STRENGTH = (Enforcement.REPORT, Enforcement.WARN, Enforcement.BLOCK)
 # Fields whose change makes the control another question, told as "<noun> is <new> (was <old>)".
 _SUBJECT = {
     "roles": "the compared role", "on": "the data it looks at", "of": "what it looks at",
     "target": "the role of the truth", "prediction": "the role of the prediction", "reference": "the reference group",
+    "columns": "the list of columns", "sensitive": "the sensitive column", "shares": "the declared share of each group",
+    "logged": "the logged number", "of_metric": "the metric that was logged",
+    "noise": "the noise on numbers", "missing": "the chance of a missing number",
+    "tolerance": "the move that counts as none",
 }  # fmt: skip
 _WORDING = {
     "title": "the title", "article": "the article", "risk": "the risk", "source": "the source of the threshold",
@@ -89,6 +108,10 @@ def _of_policy(old: Policy, new: Policy) -> Iterator[Change]:
         yield Change(Kind.CHANGED, "", f"these are two policies, {old.id} and {new.id}")
     if old.applies_to != new.applies_to:
         yield Change(Kind.CHANGED, "", f"applies to {_runs(new.applies_to)} (was: {_runs(old.applies_to)})")
+    if old.evaluate_with is not new.evaluate_with:
+        yield Change(Kind.CHANGED, "", f"{_DECIDES[new.evaluate_with]} (was: {_DECIDES[old.evaluate_with]})")
+    if old.reaches_back != new.reaches_back:
+        yield Change(Kind.CHANGED, "", f"{_reaches(new.reaches_back)} (was: {_reaches(old.reaches_back)})")
     if old.title != new.title:
         yield Change(Kind.REWORDED, "", _was("the title", new.title, old.title))
     if old.law != new.law:
@@ -107,7 +130,8 @@ def _of_control(old: Control, new: Control) -> Iterator[Change]:
         yield change(kind, f"{_title(new)} must be {_number(new.require)} (was {_number(old.require)})")
     for name, noun in _SUBJECT.items():
         if getattr(old, name) != getattr(new, name):
-            yield change(Kind.CHANGED, _was(noun, _told(getattr(new, name)), _told(getattr(old, name))))
+            comma = ", " if name == "columns" else " × "
+            yield change(Kind.CHANGED, _was(noun, *(_told(getattr(c, name), comma) for c in (new, old))))
     yield from _of_deciding(old, new, change)
     for name, noun in _WORDING.items():
         if getattr(old, name) != getattr(new, name):
@@ -186,16 +210,26 @@ def _was(noun: str, now: str, before: str) -> str:
     return f"{noun} is {now or 'not given'} (was {before or 'not given'})"
 
 
-def _told(value: Any) -> str:
+def _told(value: Any, comma: str = " × ") -> str:
     match value:
         case None:
             return ""
         case tuple():
-            return " × ".join(map(str, value))
+            return comma.join(map(str, value))
+        case Mapping():
+            return ", ".join(f"{name} {share:g}" for name, share in value.items())
         case Source():
             return ", ".join(filter(None, (value.kind, value.ref)))
         case _:
             return str(value)
+
+
+def _reaches(seconds: float) -> str:
+    match told_on_change(seconds):
+        case dict() as since:
+            return f"runs of the {since['re-audit-since']} before it are audited again"
+        case word:
+            return "earlier runs are audited again" if word == OnChange.RE_AUDIT else "earlier runs keep their verdict"
 
 
 def _runs(selector: Selector | None) -> str:

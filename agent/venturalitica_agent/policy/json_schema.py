@@ -14,9 +14,11 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from venturalitica_agent.domain.metric import ALIASES, METRICS, MetricSpec, Need
-from venturalitica_agent.domain.policy import Control, DecideOn, Enforcement, Op, Outcome, Split
-from venturalitica_agent.policy import rules
+from venturalitica_agent.domain.policy import Control, DecideOn, Enforcement, EvaluateWith, Op, Outcome, Split
+from venturalitica_agent.policy import rules, stress_keys
+from venturalitica_agent.policy.own_keys import COMPARABLE, OWN_KEYS, may_have, must_have, on_evaluation_only
 from venturalitica_agent.policy.rules import SourceKind, needs_predictions
+from venturalitica_agent.policy.stress_keys import STRESS_KEYS
 from venturalitica_agent.settings.selector import ENDED_STATUSES
 from venturalitica_agent.strict_yaml import NUMBER
 
@@ -42,6 +44,8 @@ def policy_schema() -> Schema:
             "title": _line("One line that says what the policy is for."),
             "law": _map("Which legal text the policy serves.", text=_line("Its name."), consolidated=_day()),
             "applies_to": _selector(),
+            "evaluate_with": _choice(EvaluateWith, "Which version decides about a run: of its start, or the latest."),
+            "on_change": _on_change(),
             "controls": {"type": "array", "minItems": 1, "items": _control()},
         },
     }
@@ -91,6 +95,15 @@ def _control() -> Schema:
             ref=_line("The reference, or who decided and when."),
         ),
         "risk": _line("Id of the risk in your register."),
+        "columns": _one_or_more(_role("Columns that identify, or that make a row; a list."), unique=True),
+        "sensitive": _role("The column that the others must not give away."),
+        "shares": _shares(),
+        **{
+            name: {"type": "number", "minimum": key.low, "maximum": key.high, "description": key.what}
+            for name, key in STRESS_KEYS.items()
+        },
+        "logged": _line("Name of the number that the training run logged."),
+        "of_metric": {"enum": _named(METRICS[name] for name in COMPARABLE), "description": "What was logged."},
     }
     names = [field.name for field in fields(Control) if field.name not in _NOT_KEYS]
     return {
@@ -124,7 +137,44 @@ def _by_metric() -> list[Schema]:
         ),
         {"if": _is(of_model), "then": {"properties": {"of": {"const": Outcome.PREDICTIONS.value}}}},
         {"if": _is(of_neither), "then": {"properties": {"of": {"const": Outcome.LABELS.value}}}},
+        *_by_own_keys(),
+        *(
+            {
+                "if": _is(_named(spec for spec in METRICS.values() if not stress_keys.may_have(spec, name))),
+                "then": {"properties": {name: False}},
+            }
+            for name in STRESS_KEYS
+        ),
     ]
+
+
+def _by_own_keys() -> list[Schema]:
+    """Which metrics must have, and which may not have, the keys that only some know."""
+    found: list[Schema] = []
+    for key in OWN_KEYS:
+        must = _named(spec for spec in METRICS.values() if must_have(spec, key))
+        never = _named(spec for spec in METRICS.values() if not may_have(spec, key))
+        found += [
+            {"if": _is(must), "then": {"required": [key]}},
+            {"if": _is(never), "then": {"properties": {key: False}}},
+        ]
+    whole = _named(spec for spec in METRICS.values() if on_evaluation_only(spec))
+    return [*found, {"if": _is(whole), "then": {"properties": {"on": {"const": Split.EVALUATION.value}}}}]
+
+
+def _shares() -> Schema:
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    return {
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": {
+            "pattern": r"\S",
+            "maxLength": rules.LONGEST_ROLE,
+            **_without(r"[\u0000-\u001f\u007f-\u009f]"),
+        },
+        "additionalProperties": share,
+        "description": "Share of each group, 0 to 1; together they are 1.",
+    }
 
 
 def _named(specs: Iterable[MetricSpec]) -> list[str]:
@@ -147,6 +197,13 @@ def _requirement(ops: Iterable[Op]) -> str:
     spellings = [spelling for spelling, op in rules.OPERATORS.items() if op in wanted]
     written = "|".join("".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in word) for word in spellings)
     return rf"^\s*({written})\s*({NUMBER})\s*$"
+
+
+def _on_change() -> Schema:
+    words = [word.value for word in rules.OnChange]
+    time = {"type": "string", "pattern": f"^{rules.SINCE}$", "description": "A time such as 30d."}
+    since = _map("Runs that started so long before it.", required=("re-audit-since",), **{"re-audit-since": time})
+    return {"anyOf": [{"enum": words}, since], "description": "What a new version does to earlier runs."}
 
 
 def _selector() -> Schema:

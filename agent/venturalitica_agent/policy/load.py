@@ -75,7 +75,7 @@ def load_policies(folder_or_file: Path) -> tuple[Policy, ...]:
     """
     if not folder_or_file.is_dir():
         return (load_policy(folder_or_file),)
-    files = _policy_files(folder_or_file)
+    files = policy_files(folder_or_file)
     if not files:
         raise ConfigError(
             "holds no policy file",
@@ -94,7 +94,15 @@ def load_policies(folder_or_file: Path) -> tuple[Policy, ...]:
     return tuple(policies.values())
 
 
-def _policy_files(folder: Path) -> list[Path]:
+def policy_files(folder_or_file: Path) -> list[Path]:
+    """The files that `load_policies` reads, in their order.
+
+    Raises:
+        ConfigError: the folder can't be listed.
+    """
+    if not folder_or_file.is_dir():
+        return [folder_or_file]
+    folder = folder_or_file
     try:
         entries = _visible(folder)
         nested = [file for entry in entries if entry.is_dir() for file in _visible(entry)]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePath
 
-from venturalitica_agent.domain.policy import Control, Policy
+from venturalitica_agent.domain.policy import Control, EvaluateWith, Policy
 from venturalitica_agent.policy.props import AS_JSON, NAMESPACE, read_props
 from venturalitica_agent.policy.rules import (
     PolicyFile,
@@ -21,6 +21,7 @@ from venturalitica_agent.policy.rules import (
     line_of_text,
     policy_id,
     policy_version,
+    read_on_change,
     slug,
 )
 from venturalitica_agent.settings.selector import read_selector
@@ -112,11 +113,15 @@ def _as_exported(ours: Fields, version: str, controls: tuple[Control, ...], file
     policy = file.policy(ours.read("policy_id", policy_id, ""), version, controls, title, shape)
     law = {"text": ours.read("law.text", line_of_text, ""), "consolidated": ours.read("law.consolidated", day, None)}
     applies_to = ours.map("applies_to")
+    evaluate_with = ours.choice("evaluate_with", EvaluateWith, EvaluateWith.RUN_START)
+    reaches_back = read_on_change(ours)
     ours.close(noun="prop")
     return replace(
         policy,
         law={key: str(value) for key, value in law.items() if value},
         applies_to=read_selector(applies_to) if applies_to else None,
+        evaluate_with=evaluate_with,
+        reaches_back=reaches_back,
     )
 
 

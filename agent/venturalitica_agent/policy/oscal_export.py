@@ -14,7 +14,8 @@ from uuid import UUID, uuid5
 
 from venturalitica_agent.domain.policy import Control, Outcome, Policy, Selector
 from venturalitica_agent.policy.props import AS_JSON, CROSSED, NAMESPACE, EnforcementMode, Phase
-from venturalitica_agent.policy.rules import DEFAULTS
+from venturalitica_agent.policy.rules import DEFAULTS, told_on_change
+from venturalitica_agent.policy.stress_keys import STRESS_KEYS
 
 OSCAL_VERSION = "1.2.1"
 
@@ -33,7 +34,7 @@ def to_oscal(policy: Policy, last_modified: datetime) -> Json:
     document, other rules other UUIDs.
     """
     about = _about(policy)
-    rules = [_props(_values(control)) for control in policy.controls]
+    rules = [[*_props(_values(control)), *_listed(control)] for control in policy.controls]
     base = uuid5(_SPACE, json.dumps([policy.version, about, rules]))
     title = policy.title or policy.id
     legal_text = _legal_text(policy)
@@ -77,8 +78,14 @@ def to_oscal(policy: Policy, last_modified: datetime) -> Json:
 def _about(policy: Policy) -> list[Json]:
     values = {"policy_id": policy.id, "title": policy.title}
     values |= {f"law.{key}": text for key, text in policy.law.items()}
-    props = _props(values)
+    values["evaluate_with"] = policy.evaluate_with.value
+    props = [*_props(values), _on_change(policy.reaches_back)]
     return props if policy.applies_to is None else [*props, _json_prop("applies_to", _selector(policy.applies_to))]
+
+
+def _on_change(reaches_back: float) -> Json:
+    told = told_on_change(reaches_back)
+    return _json_prop("on_change", told) if isinstance(told, dict) else _props({"on_change": told})[0]
 
 
 def _selector(selector: Selector) -> Json:
@@ -110,8 +117,18 @@ def _values(control: Control) -> dict[str, str]:
         "risk_id": control.risk,
         "source_kind": control.source.kind,
         "threshold_justification": control.source.ref,
+        "sensitive": control.sensitive or "",
+        "logged": control.logged,
+        "of_metric": control.of_metric,
+        **{name: "" if (size := getattr(control, name)) is None else repr(size) for name in STRESS_KEYS},
     }
     return values | {CROSSED.format(n): role for n, role in enumerate(control.crossed_with, 2)}
+
+
+def _listed(control: Control) -> list[Json]:
+    """Props for what is more than one value."""
+    found = {"columns": list(control.columns), "shares": dict(control.shares)}
+    return [_json_prop(name, value) for name, value in found.items() if value]
 
 
 def _props(values: dict[str, str]) -> list[Json]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from venturalitica_agent.domain.metric import MetricSpec
 from venturalitica_agent.domain.policy import Control, Enforcement, Outcome, Requirement, Source, Split
+from venturalitica_agent.policy.own_keys import OWN_KEYS, own_complaints, read_own_keys
 from venturalitica_agent.policy.rules import (
     DEFAULTS,
     SourceKind,
@@ -21,6 +22,7 @@ from venturalitica_agent.policy.rules import (
     outcome,
     role_name,
 )
+from venturalitica_agent.policy.stress_keys import read_stress_keys
 from venturalitica_agent.strict_yaml import BadValue, Fields, Scalar, shown
 
 NAMESPACE = "urn:venturalitica:policy"  # of the props that we write
@@ -28,8 +30,12 @@ AS_JSON = "json"  # class of a prop of ours whose value is JSON text
 CROSSED = "input.dimension.{}"  # 2, 3, ...: the further roles of an intersection
 
 _INFORMAL = ("label", "sort-id", "note")  # OSCAL's own props of a catalog control, and the SDK's remark
-_FOR_OTHER_METRICS = ("input.score", "input.cluster", "quasi_identifiers", "sensitive_attribute")
-_PLACES = {"require": "threshold", "role": "input.dimension", "reference": "reference"}
+_FOR_OTHER_METRICS = ("input.score", "input.cluster")
+_PLACES = {"require": "threshold", "role": "input.dimension", "reference": "reference", "on": "data"}
+_PLACES |= {key: key for key in OWN_KEYS}
+# The SDK's words for the columns that identify (separated by commas) and for the one that they must not give away.
+_QUASI = ("quasi_identifiers", "input.quasi_identifiers")
+_SENSITIVE = ("sensitive_attribute", "input.sensitive_attribute")
 # Names that files of the SDK use for what is called otherwise.
 _MEANT = {
     "input.protected_attribute": "input.dimension",
@@ -90,7 +96,7 @@ def read_props(props: Fields | None, line: int) -> Control:
         skip=props.choice("lifecycle_phase", Phase, Phase.TRAINING).skip,
         line=line,
     )
-    control = decided(props, control)
+    control = read_stress_keys(props, _with_sdk_columns(props, read_own_keys(props, decided(props, control))))
     for name in _INFORMAL:
         props.node(name)
     for name in _FOR_OTHER_METRICS:
@@ -100,9 +106,10 @@ def read_props(props: Fields | None, line: int) -> Control:
     readable = op is not None and threshold == threshold
     if op and readable:
         control = replace(control, require=Requirement(op, threshold))
-    for part, wrong in complaints(control, spec) if spec else ():
+    for part, wrong in (*complaints(control, spec), *own_complaints(control, spec)) if spec else ():
         if readable or part != "require":
-            props.complain(_PLACES[part], wrong)
+            names = {"columns": _QUASI, "sensitive": _SENSITIVE}.get(part, ())
+            props.complain(next((name for name in names if name in props), _PLACES[part]), wrong)
     for name, meant in _MEANT.items():
         place = props.node(name)
         if place:
@@ -121,6 +128,17 @@ def _roles(props: Fields) -> tuple[str, ...]:
     if len(set(roles)) < len(roles):
         props.complain(names[-2], f"the role {shown(roles[-1])} is named twice")
     return roles
+
+
+def _with_sdk_columns(props: Fields, control: Control) -> Control:
+    for name in (name for name in _QUASI if name in props):
+        columns = tuple(part.strip() for part in props.text(name).split(","))
+        if "" in columns or len(set(columns)) < len(columns):
+            props.complain(name, f"{shown(name)} must be names of columns, separated by commas, each once")
+        control = replace(control, columns=columns)
+    for name in (name for name in _SENSITIVE if name in props):
+        control = replace(control, sensitive=props.read(name, role_name, None))
+    return control
 
 
 def _source(props: Fields) -> Source:

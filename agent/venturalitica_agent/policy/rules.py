@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,7 +12,17 @@ from enum import StrEnum
 
 from venturalitica_agent.domain.metric import ALIASES, METRICS, MetricSpec, Need
 from venturalitica_agent.domain.policy import Control, DecideOn, Op, Outcome, Policy, Requirement
-from venturalitica_agent.strict_yaml import BadValue, Fields, Scalar, nearest, one_of, printable, shown, understand
+from venturalitica_agent.strict_yaml import (
+    BadValue,
+    Fields,
+    MapNode,
+    Scalar,
+    nearest,
+    one_of,
+    printable,
+    shown,
+    understand,
+)
 
 SEVERITIES = ("low", "medium", "high", "critical")
 DEFAULTS = Control("", "", Requirement(Op.GE, 0.0))
@@ -22,6 +33,8 @@ OPERATORS = {
 }  # fmt: skip
 POLICY_ID = r"[a-z0-9][a-z0-9._-]{0,63}"
 VERSION = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
+SINCE = r"[1-9][0-9]{0,5}[smhd]"
+_UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 LONGEST_ID, LONGEST_ROLE, LONGEST_LINE = 120, 200, 500  # characters
 MIN_GROUP = (1, 10**9)
@@ -35,6 +48,16 @@ _MEANT_OPS = {
     "≥": ">=", "≤": "<=", "≠": "!=", "=>": ">=", "=<": "<=", "=": "==", "<>": "!=", "> =": ">=", "< =": "<=",
     "at least": ">=", "at most": "<=", "min": ">=", "max": "<=", "above": ">", "over": ">", "below": "<", "under": "<",
 }  # fmt: skip
+
+
+class OnChange(StrEnum):
+    """What a new version does to runs that started before it."""
+
+    NEW_RUNS = "new-runs"  # nothing: it is for runs that start from now on
+    RE_AUDIT = "re-audit"
+
+
+REACHES_BACK = {OnChange.NEW_RUNS: 0.0, OnChange.RE_AUDIT: math.inf}
 
 
 class SourceKind(StrEnum):
@@ -140,6 +163,33 @@ def day(scalar: Scalar) -> date:
     if found is None:
         raise BadValue(f"must be a date of the calendar such as 2026-07-27, not {shown(scalar.text)}")
     return found
+
+
+def read_on_change(fields: Fields) -> float:
+    """`on_change`: `new-runs`, `re-audit`, or `{re-audit-since: 30d}`, as `Policy.reaches_back` in seconds."""
+    node = fields.node("on_change")
+    if not isinstance(node, MapNode):
+        return REACHES_BACK[fields.choice("on_change", OnChange, OnChange.NEW_RUNS)]
+    since = Fields(node.pairs, node, fields.mistakes)
+    since.require("re-audit-since")
+    seconds = since.read("re-audit-since", _some_time, 0.0)
+    since.close()
+    return seconds
+
+
+def told_on_change(reaches_back: float) -> str | dict[str, str]:
+    """The inverse of `read_on_change`."""
+    for word, seconds in REACHES_BACK.items():
+        if seconds == reaches_back:
+            return word.value
+    unit = next(unit for unit, seconds in _UNITS.items() if reaches_back % seconds == 0)
+    return {"re-audit-since": f"{reaches_back / _UNITS[unit]:.0f}{unit}"}
+
+
+def _some_time(scalar: Scalar) -> float:
+    if not re.fullmatch(SINCE, scalar.text):
+        raise BadValue(f"must be a time such as 30d, 12h or 90m, not {shown(scalar.text)}")
+    return float(scalar.text[:-1]) * _UNITS[scalar.text[-1]]
 
 
 def slug(text: str) -> str:

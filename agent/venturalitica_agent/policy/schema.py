@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from venturalitica_agent.domain.policy import Control, Enforcement, Outcome, Policy, Source, Split
+from venturalitica_agent.domain.policy import Control, Enforcement, EvaluateWith, Outcome, Policy, Source, Split
 from venturalitica_agent.policy.oscal import OSCAL_ROOTS
+from venturalitica_agent.policy.own_keys import own_complaints, read_own_keys
 from venturalitica_agent.policy.rules import (
     DEFAULTS,
     PolicyFile,
@@ -20,9 +21,11 @@ from venturalitica_agent.policy.rules import (
     outcome,
     policy_id,
     policy_version,
+    read_on_change,
     requirement,
     role_name,
 )
+from venturalitica_agent.policy.stress_keys import read_stress_keys
 from venturalitica_agent.settings.selector import read_selector
 from venturalitica_agent.strict_yaml import Fields, shown
 
@@ -42,6 +45,8 @@ def read_native(root: Fields, file: PolicyFile) -> Policy:
         ),
         law=_law(root),
         applies_to=read_selector(applies_to) if applies_to else None,
+        evaluate_with=root.choice("evaluate_with", EvaluateWith, EvaluateWith.RUN_START),
+        reaches_back=read_on_change(root),
     )
     root.node("$schema")  # for editors
     root.close(also=OSCAL_ROOTS)
@@ -91,9 +96,9 @@ def _control(fields: Fields) -> Control:
         source=_source(fields),
         line=fields.place.line,
     )
-    control = decided(fields, control)
+    control = read_stress_keys(fields, read_own_keys(fields, decided(fields, control)))
     if spec:
-        for part, wrong in complaints(control, spec):
+        for part, wrong in (*complaints(control, spec), *own_complaints(control, spec)):
             fields.complain(part, wrong)
         if "of" in fields and control.of is not asked:
             wrong = "needs predictions" if needs_predictions(spec) else "looks at neither labels nor predictions"

@@ -1,18 +1,20 @@
 """Waivers: known findings that somebody answers for, for a while. They lie beside the policies, in `waivers.yaml`.
 
 A waiver never hides a finding and never lasts for ever: it names one control of one policy, the runs, a reason, an
-owner and the last day on which it counts.
+owner and the last day on which it counts. Days are days of UTC, as all times of the evidence are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from pathlib import Path
 
 from venturalitica_agent.domain.policy import Policy
+from venturalitica_agent.domain.verdict import WAIVABLE, Verdict, Waived
 from venturalitica_agent.errors import ConfigError
 from venturalitica_agent.policy.rules import control_id, day, line_of_text, policy_id, role_name
 from venturalitica_agent.strict_yaml import Fields, Mistakes, nearest, parse, read_fields, read_file, shown
@@ -52,6 +54,52 @@ class Waiver:
         return (self.policy, self.control) == (policy, control) and named and fnmatchcase(experiment, self.experiment)
 
 
+@dataclass(frozen=True, slots=True)
+class Waivers:
+    """All waivers of one file; `digest` is the SHA-256 of its bytes, empty where there is none."""
+
+    items: tuple[Waiver, ...] = ()
+    digest: str = ""
+
+    def on(self, policy: str, run_id: str, run_name: str, experiment: str, today: date) -> dict[str, Waived]:
+        """What counts today for a run under a policy, by control."""
+        found = {}
+        for control in dict.fromkeys(waiver.control for waiver in self.items if waiver.policy == policy):
+            waiver = applying(
+                self.items, policy, control, run_id=run_id, run_name=run_name, experiment=experiment, today=today
+            )
+            if waiver is not None:
+                found[control] = Waived(waiver.reason, waiver.owner, waiver.expires.isoformat())
+        return found
+
+    def agree(self, verdict: Verdict, run_id: str, run_name: str, experiment: str, today: date) -> bool:
+        """Whether a verdict waives what counts today, and nothing else."""
+        counting = self.on(verdict.policy, run_id, run_name, experiment, today)
+        unmet = {f.control for f in verdict.findings if (f.would_be or f.status) in WAIVABLE}
+        return verdict.waived == {control: waiver for control, waiver in counting.items() if control in unmet}
+
+
+def day_of(seconds: float) -> date:
+    """The day in UTC of a time in seconds since the epoch."""
+    return datetime.fromtimestamp(seconds, UTC).date()
+
+
+def notices(waivers: Iterable[Waiver], today: date) -> tuple[str, ...]:
+    """A sentence for each waiver that is over, and for each that ends within a week."""
+    waivers = tuple(waivers)
+    over = [f"{_words(w)} expired on {w.expires} and no longer counts" for w in expired(waivers, today)]
+    return (*over, *(f"{_words(w)} {_left((w.expires - today).days)}" for w in ending(waivers, today)))
+
+
+def _words(waiver: Waiver) -> str:
+    runs = f"runs {', '.join(waiver.runs)}" if waiver.runs else f"experiment {waiver.experiment}"
+    return f"the waiver of {waiver.policy}/{waiver.control} for {runs} ({waiver.owner})"
+
+
+def _left(days: int) -> str:
+    return "expires at the end of today" if days == 0 else f"expires in {days} {'day' if days == 1 else 'days'}"
+
+
 def applying(
     waivers: Iterable[Waiver], policy: str, control: str, *, run_id: str, run_name: str, experiment: str, today: date
 ) -> Waiver | None:
@@ -71,17 +119,40 @@ def expired(waivers: Iterable[Waiver], today: date) -> tuple[Waiver, ...]:
     return tuple(sorted((w for w in waivers if not w.counts_on(today)), key=lambda w: w.expires, reverse=True))
 
 
-def load_waivers(folder: Path, policies: Sequence[Policy]) -> tuple[Waiver, ...]:
+def load_waivers(folder: Path, policies: Sequence[Policy]) -> Waivers:
     """The waivers of a folder of policies: none when it holds no waivers file, or isn't a folder.
 
     Raises:
-        ConfigError: two such files, an unreadable one, or `InvalidDocument` with every mistake in it.
+        ConfigError: two such files, one that lies in a subfolder, an unreadable one, or `InvalidDocument` with every
+            mistake in it.
     """
-    found = [path for name in _NAMES if (path := folder / name).exists()]
-    if len(found) > 1:
-        listed = " and ".join(path.name for path in found)
-        raise ConfigError(f"waivers in two files: {listed}", subject=str(folder), remedy="move them all into one file")
-    return parse_waivers(read_file(found[0]), str(found[0]), policies) if found else ()
+    found = waiver_files(folder)
+    if any(path.parent != folder for path in found) or len(found) > 1:
+        listed = " and ".join(str(path.relative_to(folder)) for path in found)
+        raise ConfigError(
+            f"waivers where they are not looked for: {listed}"
+            if len(found) == 1
+            else f"waivers in two files: {listed}",
+            subject=str(folder),
+            remedy=f"move them all into one file, {folder / _NAMES[0]}",
+        )
+    if not found:
+        return Waivers()
+    content = read_file(found[0])
+    return Waivers(parse_waivers(content, str(found[0]), policies), sha256(content).hexdigest())
+
+
+def waiver_files(folder: Path) -> list[Path]:
+    """Every file of waivers in a folder and its subfolders, where policies are looked for too; none beside a file."""
+    if not folder.is_dir():
+        return []
+    try:
+        entries = [e for e in folder.iterdir() if not e.name.startswith(".")]
+        entries += [e for inner in entries if inner.is_dir() for e in inner.iterdir()]
+    except OSError as error:
+        remedy = "let this user read the folder"
+        raise ConfigError(f"can't be listed: {error.strerror}", subject=str(folder), remedy=remedy) from error
+    return sorted(entry for entry in entries if entry.name.lower() in _NAMES)
 
 
 def parse_waivers(content: bytes, shown_as: str, policies: Sequence[Policy]) -> tuple[Waiver, ...]:

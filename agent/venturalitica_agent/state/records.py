@@ -1,8 +1,8 @@
-"""Verdicts that were given, policies that were ever in force, and how each store is doing."""
+"""Verdicts that were given, and how each store is doing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from venturalitica_agent.domain.codec import from_plain, to_plain
 from venturalitica_agent.domain.evidence import Decision, EvidenceBundle, Published
-from venturalitica_agent.domain.policy import Policy
 from venturalitica_agent.domain.run import Run
 from venturalitica_agent.domain.verdict import counts_tag
-from venturalitica_agent.state.tables import audits, policies, stores
+from venturalitica_agent.state.tables import audits, stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,7 @@ class AuditRecord:
     link: str
     end_time: int | None
     tagged_at: float
+    policy_digest: str
 
 
 class Records:
@@ -43,33 +43,12 @@ class Records:
         self._engine = engine
         self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
 
-    def _upsert(self, table: sa.Table, row: Mapping[str, Any], keep: Sequence[str] = ()) -> None:
+    def _upsert(self, table: sa.Table, row: Mapping[str, Any]) -> None:
         statement = self._insert(table).values(**row)
         keys = [c.name for c in table.primary_key]
-        changed = {c: statement.excluded[c] for c in row if c not in keys and c not in keep}
+        changed = {c: statement.excluded[c] for c in row if c not in keys}
         with self._engine.begin() as db:
             db.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
-
-    # -- policies -------------------------------------------------------------------------------------------
-    def keep_policy(self, policy: Policy, *, now: float) -> None:
-        """Keep the bytes of a policy for ever, so that a job can be finished under the version that it began with."""
-        row = {
-            "digest": policy.digest,
-            "id": policy.id,
-            "version": policy.version,
-            "file_name": policy.file_name,
-            "content": policy.content,
-            "first_seen": now,
-        }
-        self._upsert(policies, row, keep=("first_seen",))
-
-    def policy_source(self, digest: str) -> tuple[str, bytes] | None:
-        """(file name, bytes) of a policy version by digest."""
-        with self._engine.connect() as db:
-            row = db.execute(
-                sa.select(policies.c.file_name, policies.c.content).where(policies.c.digest == digest)
-            ).first()
-        return (row[0], row[1]) if row else None
 
     # -- verdicts -------------------------------------------------------------------------------------------
     def decision(self, store: str, run_id: str, audit_id: str) -> Decision | None:
@@ -122,6 +101,13 @@ class Records:
                 found.setdefault((row["store"], row["run_id"], row["policy"]), _record(row))
         return list(found.values())
 
+    def decision_of(self, record: AuditRecord) -> Decision:
+        """What is behind a verdict that `latest` told."""
+        of_record = (audits.c.store == record.store, audits.c.run_id == record.run_id)
+        with self._engine.connect() as db:
+            query = sa.select(audits.c.decision).where(*of_record, audits.c.evidence == record.evidence)
+            return from_plain(Decision, db.execute(query).scalar_one())
+
     # -- stores ---------------------------------------------------------------------------------------------
     def store_up(self, store: str, uri: str, *, now: float, scanned: bool = False) -> bool:
         """Note that a store answers; True when that is news."""
@@ -168,4 +154,5 @@ def _record(row: sa.RowMapping) -> AuditRecord:
         link=row["link"],
         end_time=row["end_time"],
         tagged_at=row["tagged_at"],
+        policy_digest=row["policy_digest"],
     )

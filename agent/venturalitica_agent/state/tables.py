@@ -68,6 +68,40 @@ policies = sa.Table(
     sa.Column("first_seen", sa.Float, nullable=False),
 )
 
+# When each of them was in force, as we saw it.
+policy_terms = sa.Table(
+    "policy_terms",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("policy", sa.String(64), nullable=False),
+    sa.Column("version", sa.String(64), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("file_name", sa.Text, nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("until", sa.Float),
+    sa.Column("evaluate_with", sa.String(16), nullable=False),
+    sa.Column("reaches_back", sa.Float, nullable=False),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("commit", sa.String(64), nullable=False),
+    sa.Column("dirty", sa.Boolean),
+)
+sa.Index(
+    "one_version_in_force",
+    policy_terms.c.policy,
+    unique=True,
+    sqlite_where=policy_terms.c.until.is_(None),
+    postgresql_where=policy_terms.c.until.is_(None),
+)
+
+# What keeps a new state of a policy folder from coming into force.
+policy_mistakes = sa.Table(
+    "policy_mistakes",
+    metadata,
+    sa.Column("folder", sa.Text, primary_key=True),
+    sa.Column("words", sa.Text, nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+)
+
 stores = sa.Table(
     "stores",
     metadata,
@@ -107,6 +141,7 @@ def open_state(url: str) -> sa.Engine:
 
     try:
         metadata.create_all(engine)
+        _give_terms(engine)
     except sa.exc.SQLAlchemyError as error:
         raise ConfigError(
             f"the state can't be opened: {error.__class__.__name__}: {str(error).splitlines()[0]}",
@@ -114,3 +149,26 @@ def open_state(url: str) -> sa.Engine:
             remedy="check `state:` in agent.yaml and the permissions of its folder",
         ) from error
     return engine
+
+
+def _give_terms(engine: sa.Engine) -> None:
+    """Terms for the policies of a state that was written before there were any: each until the next of its id."""
+    seen = policies.c.first_seen
+    found = sa.select(
+        policies.c.id,
+        policies.c.version,
+        policies.c.digest,
+        policies.c.file_name,
+        seen,
+        sa.func.lead(seen).over(partition_by=policies.c.id, order_by=(seen, policies.c.digest)),
+        sa.literal("run-start"),
+        sa.literal(0.0),
+        sa.literal(""),
+        sa.literal(""),
+    ).where(~sa.exists(sa.select(policy_terms.c.number)))
+    columns = ["policy", "version", "digest", "file_name", "since", "until"]
+    columns += ["evaluate_with", "reaches_back", "folder", "commit"]
+    with engine.begin() as db:
+        older = sa.select(sa.exists(sa.select(policies.c.digest)) & ~sa.exists(sa.select(policy_terms.c.number)))
+        if db.execute(older).scalar():
+            db.execute(policy_terms.insert().from_select(columns, found))

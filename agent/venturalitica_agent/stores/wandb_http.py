@@ -188,7 +188,7 @@ class WandbHttp:
 
             session = self._local.session = requests.Session()
             # A redirect gets no credentials, neither ours nor what netrc has for its host.
-            session.rebuild_auth = lambda prepared, _: prepared.headers.pop("Authorization", None)  # type: ignore[method-assign, assignment]
+            session.rebuild_auth = lambda prepared, _: prepared.headers.pop("Authorization", None)  # type: ignore[method-assign]
         return session
 
     def _request(self, method: str, url: str, **given: Any) -> requests.Response:

@@ -11,8 +11,8 @@ from support.trackers import Tracker, track
 
 from venturalitica_agent.errors import AgentError, StoreUnavailable
 from venturalitica_agent.stores import mlflow_remote
-from venturalitica_agent.stores.naming import redacted, store_id
 from venturalitica_agent.stores.mlflow_remote import MlflowRemoteStore
+from venturalitica_agent.stores.naming import redacted, store_id
 from venturalitica_agent.stores.opening import open_mlflow
 
 pytestmark = pytest.mark.xdist_group("mlflow-server")

@@ -10,7 +10,7 @@ from support.verdicts import decision, finding, policy, renamed, subject
 
 from venturalitica_agent.attest.report import report_md
 from venturalitica_agent.domain.subject import Problem
-from venturalitica_agent.domain.verdict import GroupStat, Status, Verdict, worst
+from venturalitica_agent.domain.verdict import GroupStat, Status, Verdict, Waived, worst
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
@@ -104,3 +104,22 @@ def test_every_status_has_its_meaning(status: Status) -> None:
     shown = worst([status])
     assert f"\n**{shown.value}**: " in report_md(decision(policy(), status), policy())
     assert (shown is status) == (status is not Status.WAIVED)
+
+
+def test_a_waived_finding_shows_who_answers_for_it_and_what_it_would_be() -> None:
+    waived = replace(
+        finding(Status.WAIVED, sentence="Waived until 2026-12-31 by Ana Ruiz: soon. Would fail: 0.43."),
+        waived=Waived("soon", "Ana Ruiz", "2026-12-31"),
+        would_be=Status.FAIL,
+    )
+    given = decision(policy(), Status.PASS)
+    both = (*given.verdict.findings, waived)
+    given = replace(given, verdict=replace(given.verdict, findings=both), waivers="ab" * 32)
+    text = report_md(given, policy())
+    assert "**pass**: apart from 1 waived finding, every control that was evaluated meets its requirement." in text
+    assert "### waived: ratio (would be: fail)" in text
+    assert "Value 0.43, 95 % interval" in text.split("### waived")[1]
+    assert f"- waivers: SHA-256 `{'ab' * 32}`" in text
+    assert "waive" not in report_md(decision(policy(), Status.PASS), policy())
+    alone = Verdict("credit", "1.0.0", given.verdict.policy_digest, Status.SKIP, (waived,))
+    assert "**skip**: no control counts: each" in report_md(replace(given, verdict=alone), policy())

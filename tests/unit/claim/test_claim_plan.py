@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.verdicts import policy
 
 from venturalitica_agent.claim.plan import AuditRule, candidates, tasks
+from venturalitica_agent.domain.history import Term
 from venturalitica_agent.domain.job import AuditJob, AuditTask
 from venturalitica_agent.domain.policy import Selector
 from venturalitica_agent.domain.run import RunStatus
@@ -16,7 +16,10 @@ from venturalitica_agent.domain.subject import ColumnBinding, DataPlan, DataRef
 LOAN = AuditRule("loan", Selector("loan*"), ("credit",), DataPlan())
 TEAM = AuditRule("team", Selector("loan*", {"team": "risk", "stage": "prod"}), ("credit", "fair"), DataPlan())
 FAILED = AuditRule("failed", Selector("*", status=("FAILED", "KILLED")), ("fair",), DataPlan())
-POLICIES = {"credit": policy("credit"), "fair": policy("fair")}
+HISTORY = {
+    "credit": (Term("credit", "1.0", "c1", "c.yaml", 100.0, 200.0), Term("credit", "1.1", "c2", "c.yaml", 200.0)),
+    "fair": (Term("fair", "1.0", "f1", "f.yaml", 100.0),),
+}
 
 
 @pytest.mark.parametrize(
@@ -57,13 +60,24 @@ def test_tags_are_only_asked_for_where_a_rule_looks_at_them() -> None:
     ],
 )
 def test_all_tags_must_match_and_the_first_rule_wins_a_policy(tags: dict[str, str], found: dict[str, str]) -> None:
-    made = tasks([LOAN, TEAM], POLICIES, tags)
-    by_digest = {p.digest: p.id for p in POLICIES.values()}
+    made = tasks([LOAN, TEAM], HISTORY, tags, started=300.0)
+    by_digest = {term.digest: term.policy for terms in HISTORY.values() for term in terms}
     assert {t.audit: by_digest[t.policy] for t in made} == found
 
 
 def test_no_matching_tags_is_no_task() -> None:
-    assert tasks([TEAM], POLICIES, {"team": "other"}) == ()
+    assert tasks([TEAM], HISTORY, {"team": "other"}, started=300.0) == ()
+
+
+def test_the_start_of_the_run_chooses_the_version_and_the_task_says_why() -> None:
+    (early,) = tasks([LOAN], HISTORY, {}, started=150.0)
+    (late,) = tasks([LOAN], HISTORY, {}, started=250.0)
+    assert (early.policy, early.since) == ("c1", 100.0)
+    assert (late.policy, late.since) == ("c2", 200.0)
+    assert (
+        early.note == "credit@1.0, in force since 1970-01-01T00:01:40Z, was in force when the run started, by the "
+        "clock of its client"
+    )
 
 
 PLAN = DataPlan(
@@ -83,6 +97,7 @@ def test_the_same_job_has_the_same_id_and_any_difference_another() -> None:
         replace(JOB, give_up="x"),
         replace(JOB, tasks=()),
         replace(JOB, tasks=(replace(JOB.tasks[0], policy="1" * 64),)),
+        replace(JOB, tasks=(replace(JOB.tasks[0], since=1.0),)),
         replace(JOB, tasks=(replace(JOB.tasks[0], plan=other_plan),)),
     ]
     assert replace(JOB).id == JOB.id

@@ -9,6 +9,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from venturalitica_agent.domain.metric import METRICS, Need
+from venturalitica_agent.policy import stress_keys
+from venturalitica_agent.policy.own_keys import COMPARABLE, may_have, must_have, on_evaluation_only
 from venturalitica_agent.policy.rules import OPERATORS, SEVERITIES
 
 Document = dict[str, Any]
@@ -30,12 +32,37 @@ def _maybe(**keys: st.SearchStrategy[Any]) -> st.SearchStrategy[Document]:
 def requirements(draw: st.DrawFn, metric: str) -> str:
     """A requirement inside the metric's range, in its direction, that is neither always true nor never."""
     spec = METRICS[metric]
-    high = min(spec.high, 1.0 if math.isfinite(spec.high) or metric == "disparate_impact" else 1e6)
+    of_one = math.isfinite(spec.high) or metric in ("disparate_impact", "declared_difference")
+    high = min(spec.high, 1.0 if of_one else 1e6)
     low = max(spec.low, -1e6)
     share = draw(st.floats(0.01, 0.99))
     rising = {">", ">=", "==", "!="} if spec.better == "higher" else {"<", "<=", "==", "!="}
     spelling = draw(st.sampled_from([word for word, op in OPERATORS.items() if op in rising]))
     return f"{spelling} {low + share * (high - low)!r}"
+
+
+def own_keys(metric: str) -> st.SearchStrategy[Document]:
+    """The keys that this metric must have and may have, and that only some metrics know."""
+    spec = METRICS[metric]
+    halves = st.lists(roles, min_size=2, max_size=2, unique=True)
+    values: dict[str, st.SearchStrategy[Any]] = {
+        "columns": st.lists(roles, min_size=1, max_size=3, unique=True),
+        "sensitive": st.just("the sensitive one"),
+        "shares": halves.map(lambda pair: {pair[0]: 0.25, pair[1]: 0.75}),
+        "logged": lines,
+        "of_metric": st.sampled_from(COMPARABLE),
+    }
+    must = {key: value for key, value in values.items() if must_have(spec, key)}
+    may = {key: value for key, value in values.items() if may_have(spec, key) and key not in must}
+    sizes = {name: key for name, key in stress_keys.STRESS_KEYS.items() if stress_keys.may_have(spec, name)}
+    may |= {name: st.floats(key.low, key.high) for name, key in sizes.items()}
+    return st.fixed_dictionaries(must, optional=may)
+
+
+def usual_keys(metric: str) -> Document:
+    """Some value for each key that the metric must have and others don't know."""
+    values = {"columns": ["a"], "sensitive": "s", "shares": {"a": 0.5, "b": 0.5}, "logged": "m", "of_metric": "mae"}
+    return {key: value for key, value in values.items() if must_have(METRICS[metric], key)}
 
 
 @st.composite
@@ -48,10 +75,12 @@ def controls(draw: st.DrawFn, name: str) -> Document:
         control |= draw(_maybe(reference=roles))
     if Need.OUTCOME in spec.needs:
         control |= draw(_maybe(of=st.sampled_from(["labels", "predictions"])))
+    control |= draw(own_keys(metric))
+    on = {} if on_evaluation_only(spec) else {"on": st.sampled_from(["evaluation", "training"])}
     return control | draw(
         _maybe(
-            article=lines, title=lines, risk=lines, target=roles, prediction=roles,
-            on=st.sampled_from(["evaluation", "training"]), decide_on=st.sampled_from(["interval", "point"]),
+            **on, article=lines, title=lines, risk=lines, target=roles, prediction=roles,
+            decide_on=st.sampled_from(["interval", "point"]),
             enforcement=st.sampled_from(["block", "warn", "report"]), severity=st.sampled_from(SEVERITIES),
             min_group=st.integers(1, 10**9), level=st.floats(0.5, 0.9999),
             source=st.fixed_dictionaries(
@@ -74,6 +103,9 @@ def documents(draw: st.DrawFn) -> Document:
                 tags=st.dictionaries(st.text(_CHARACTERS, max_size=4), st.text(_CHARACTERS, max_size=4), max_size=2),
                 status=st.lists(st.sampled_from(["FINISHED", "FAILED", "KILLED"]), min_size=1, max_size=3),
             ),
+            evaluate_with=st.sampled_from(["run-start", "latest"]),
+            on_change=st.sampled_from(["new-runs", "re-audit"])
+            | st.fixed_dictionaries({"re-audit-since": st.from_regex(r"[1-9][0-9]{0,5}[smhd]", fullmatch=True)}),
         )
     )
 
@@ -81,7 +113,8 @@ def documents(draw: st.DrawFn) -> Document:
 _JUNK: list[Any] = [
     None, True, 0, 1, -1, 0.5, 30, "", " ", "x", "a b", "a,b", "\x01", "x" * 600, ">= 0.5", "<= 0.5", "gt .5",
     "accuracy", "disparate_impact", "labels", "predictions", "house", [], ["x"], ["x", "x"], {}, {"x": 1},
-    {"kind": "law"}, "2026-02-31", "2026-02-28",
+    {"kind": "law"}, "2026-02-31", "2026-02-28", "latest", "re-audit", {"re-audit-since": "30d"},
+    {"re-audit-since": "0d"},
 ]  # fmt: skip
 
 
@@ -94,6 +127,8 @@ def damaged(draw: st.DrawFn) -> Document:
     for _ in range(draw(st.integers(1, 2))):
         target = draw(st.sampled_from(maps))
         known = ["of", "role", "reference", "min_group", "level", "law", "source", "applies_to", "$schema", "titel"]
+        known += ["evaluate_with", "on_change"]
+        known += ["columns", "sensitive", "shares", "logged", "of_metric", "on", "noise", "tolerance"]
         key = draw(st.sampled_from([*target, *known]))
         if draw(st.booleans()) and key in target:
             del target[key]

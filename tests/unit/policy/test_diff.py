@@ -15,6 +15,7 @@ from venturalitica_agent.domain.policy import (
     Control,
     DecideOn,
     Enforcement,
+    EvaluateWith,
     Op,
     Outcome,
     Policy,
@@ -73,6 +74,9 @@ def test_a_new_version_in_the_words_of_a_compliance_officer() -> None:
         ({"metric": "demographic_parity_diff", "require": Requirement(Op.LE, 0.1)}, "changed: sex: difference of "
          "selection rates by gender must be at most 0.1 (was: ratio of the lowest to the highest selection rate by "
          "gender must be at least 0.8)"),
+        ({"columns": ("age", "place")}, "changed: sex: the list of columns is age, place (was not given)"),
+        ({"shares": {"f": 0.5, "m": 0.5}}, "changed: sex: the declared share of each group is f 0.5, m 0.5 (was not "
+         "given)"),
         ({"severity": "low"}, "reworded: sex: the severity is low (was high)"),
         ({"source": Source("law", "Art. 9")}, "reworded: sex: the source of the threshold is law, Art. 9 (was house)"),
     ],
@@ -99,6 +103,18 @@ def test_the_policy_itself() -> None:
     assert "two policies" in diff(old, replace(old, id="other"))[0].words
 
 
+def test_what_it_does_to_runs_from_before_it() -> None:
+    old = policy(SEX)
+    new = policy(SEX, evaluate_with=EvaluateWith.LATEST, reaches_back=30 * 86_400.0)
+    assert [str(change) for change in diff(old, new)] == [
+        "changed: the latest version decides about every run that is audited (was: the version in force when a run "
+        "started decides about it)",
+        "changed: runs of the 30d before it are audited again (was: earlier runs keep their verdict)",
+    ]
+    (one,) = diff(old, policy(SEX, reaches_back=float("inf")))
+    assert one.words == "earlier runs are audited again (was: earlier runs keep their verdict)"
+
+
 def test_a_control_under_a_new_id_is_neither_added_nor_removed() -> None:
     renamed = replace(SEX, id="sex-impact-ratio", line=9)
     assert [str(change) for change in diff(policy(SEX, AUC), policy(AUC, renamed))] == [
@@ -110,7 +126,9 @@ OTHER: dict[str, Any] = {
     "metric": "equalized_odds_ratio", "require": Requirement(Op.GE, 0.9), "article": "x", "title": "x",
     "role": "x", "crossed_with": ("x",), "on": Split.TRAINING, "of": Outcome.LABELS, "target": "x", "prediction": "x",
     "decide_on": DecideOn.POINT, "enforcement": Enforcement.WARN, "severity": "low", "min_group": 1, "level": 0.9,
-    "reference": "x", "source": Source("law"), "risk": "x", "skip": "x",
+    "reference": "x", "source": Source("law"), "risk": "x", "skip": "x", "columns": ("x",), "sensitive": "x",
+    "shares": {"x": 1.0}, "logged": "x", "of_metric": "mae",
+    "noise": 0.1, "missing": 0.1, "tolerance": 0.2,
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from jsonschema import Draft7Validator, FormatChecker
-from policy_documents import Document, as_bytes, damaged, documents
+from policy_documents import Document, as_bytes, damaged, documents, usual_keys
 from test_native import BAD, FULL
 
 from venturalitica_agent.domain.metric import ALIASES, METRICS, Need
@@ -22,7 +22,8 @@ SHIPPED = Path(__file__).parents[3] / "policies"
 SCHEMA = Draft7Validator(policy_schema(), format_checker=FormatChecker(["date"]))
 # What only the loader can say: it knows the metric's range, the other controls, every kind of character and number.
 BEYOND_A_SCHEMA = re.compile(
-    "ranges from|is always true|can never be true|is on line|that only looks like one|not '>= 1e999'"
+    "ranges from|always true|can never be true|is on line|that only looks like one|not '>= 1e999'"
+    "|add up to 1|can't be sensitive"
 )
 
 
@@ -83,6 +84,7 @@ def test_the_direction_and_the_groups_of_every_metric_are_in_the_schema(name: st
     right, wrong = (">=", "<=") if spec.better == "higher" else ("<=", ">=")
     grouped = Need.GROUPS in spec.needs
     control = {"id": "a", "metric": name, "require": f"{right} 0.5"} | ({"role": "g"} if grouped else {})
+    control |= usual_keys(spec.name)
 
     def valid(**keys: str) -> bool:
         kept = {key: value for key, value in (control | keys).items() if value}

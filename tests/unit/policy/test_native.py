@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import pytest
+from policy_documents import usual_keys
 
 from venturalitica_agent.domain.metric import ALIASES, METRICS, Need
 from venturalitica_agent.domain.policy import (
     DecideOn,
     Enforcement,
+    EvaluateWith,
     Op,
     Outcome,
     Policy,
@@ -73,6 +76,17 @@ def test_every_key_of_a_policy_is_read() -> None:
     assert (first.decide_on, first.enforcement) == (DecideOn.POINT, Enforcement.WARN)
 
 
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("new-runs", 0.0), ("re-audit", float("inf")), ("{re-audit-since: 30d}", 2_592_000.0),
+     ("{re-audit-since: 90m}", 5400.0), ("\n  re-audit-since: 1s", 1.0)],
+)  # fmt: skip
+def test_what_a_version_does_to_runs_from_before_it(written: str, seconds: float) -> None:
+    found = parsed(f"on_change: {written}\nevaluate_with: latest\n{FULL}")
+    assert (found.reaches_back, found.evaluate_with) == (seconds, EvaluateWith.LATEST)
+    assert (parsed(FULL).reaches_back, parsed(FULL).evaluate_with) == (0.0, EvaluateWith.RUN_START)
+
+
 def test_defaults_are_the_strict_ones() -> None:
     second = parsed(FULL).controls[1]
     assert (second.metric, second.require) == ("accuracy", Requirement(Op.GE, 0.8))
@@ -104,8 +118,16 @@ def test_every_metric_and_alias_can_be_required(name: str) -> None:
     spec = METRICS[ALIASES.get(name, name)]
     op = ">=" if spec.better == "higher" else "<="
     role = ", role: g" if Need.GROUPS in spec.needs else ""
-    found = parsed(control(f'id: a, metric: {name}, require: "{op} 0.5"{role}')).controls[0]
+    own = "".join(f", {key}: {json.dumps(value)}" for key, value in usual_keys(spec.name).items())
+    found = parsed(control(f'id: a, metric: {name}, require: "{op} 0.5"{role}{own}')).controls[0]
     assert found.metric == spec.name
+
+
+def own(keys: str, at: str, what: str, near: str = "") -> tuple[str, int, int, str, str]:
+    """A control of this metric and these keys, with a mistake where `at` stands; at the whole control when it is ""."""
+    text = control(f"id: a, metric: {keys}")
+    column = text.splitlines()[3].index(at) + 1 if at else 5
+    return text, 4, column, what, near
 
 
 BAD: list[tuple[str, int, int, str, str]] = [
@@ -113,6 +135,13 @@ BAD: list[tuple[str, int, int, str, str]] = [
     ("polcy: p\nversion: 1\ncontrols: []\n", 1, 1, "'policy' is missing", ""),
     ("catalogue:\n  controls: []\n", 1, 1, "unknown key 'catalogue'", "catalog"),
     ("policy: p\nversion: 1\n", 1, 1, "'controls' is missing", ""),
+    ("evaluate_with: last\n" + FULL, 1, 16, "must be run-start or latest", "latest"),
+    ("on_change: reaudit\n" + FULL, 1, 12, "must be new-runs or re-audit", "re-audit"),
+    ("on_change: [re-audit]\n" + FULL, 1, 12, "must be a single value", ""),
+    ("on_change: {}\n" + FULL, 1, 12, "'re-audit-since' is missing", ""),
+    ("on_change: {since: 30d}\n" + FULL, 1, 13, "unknown key 'since'", ""),
+    ("on_change: {re-audit-since: 30}\n" + FULL, 1, 29, "must be a time such as 30d", ""),
+    ("on_change: {re-audit-since: 0d}\n" + FULL, 1, 29, "must be a time such as 30d", ""),
     ("policy: p\nversion: 1\ncontrols: []\n", 3, 11, "without controls", ""),
     ("policy: p\nversion: 1\ncontrols:\n", 3, 10, "must be a list, not empty", ""),
     ("policy: p\nversion: 1\ncontrols: {a: 1}\n", 3, 11, "must be a list", ""),
@@ -124,7 +153,20 @@ BAD: list[tuple[str, int, int, str, str]] = [
     ("policy: p\nversion: 1\nlaw: {consolidated: July}\ncontrols: []\n", 3, 21, "must be a date of the calendar", ""),
     ("policy: p\nversion: 1\napplies_to: {experimnt: x}\ncontrols: []\n", 3, 14, "unknown key", "experiment"),
     (control('id: a, metric: acuracy, require: ">= 0.8"'), 4, 21, "not a metric", "accuracy"),
-    (control('id: a, metric: k_anonymity, require: ">= 5"'), 4, 21, "not a metric that this version measures", ""),
+    (control('id: a, metric: data_minimization, require: ">= 5"'), 4, 21, "not a metric that this version", ""),
+    own('k_anonymity, require: ">= 5"', "", "k_anonymity needs 'columns'"),
+    own('k_anonymity, require: ">= 5", columns: [a, a]', "[a, a]", "the same column twice"),
+    own('accuracy, require: ">= 0.5", columns: [a]', "[a]", "doesn't look at 'columns'"),
+    own('l_diversity, require: ">= 2", columns: a', "", "needs 'sensitive'"),
+    own('t_closeness, require: "< 0.5", columns: z, sensitive: z', "z}", "can't be sensitive"),
+    own('split_overlap, require: "== 0", on: training', "training", "remove 'on'"),
+    own('representation_gap, require: "< 0.1", role: g', "", "needs 'shares'"),
+    own('representation_gap, require: "< 0.1", role: g, shares: {f: 0.5}', "{f", "must add up to 1, not 0.5"),
+    own('representation_gap, require: "< 0.1", role: g, shares: {f: 0.2, m: 80}', "80", "between 0 and 1"),
+    own('declared_difference, require: "< 0.1", of_metric: mae', "", "needs 'logged'"),
+    own('declared_difference, require: "< 1", logged: x, of_metric: accurcy', "accurcy", "not a metric", "accuracy"),
+    own('declared_difference, require: "< 1", logged: x, of_metric: disparate_impact', "disp", "not one number of a"),
+    own('declared_difference, require: "<= 2", logged: x, of_metric: mcc', '"<= 2', "always true"),
     (control('id: a, metrc: accuracy, require: ">= 0.8"'), 4, 13, "unknown key 'metrc'", "metric"),
     (control("id: a, metric: accuracy"), 4, 5, "'require' is missing", ""),
     (control('metric: accuracy, require: ">= 0.8"'), 4, 5, "'id' is missing", ""),

@@ -200,6 +200,14 @@ def test_a_control_that_names_no_prediction_looks_at_the_labels() -> None:
     assert load(metric_key="accuracy_score").controls[0].of is Outcome.PREDICTIONS
 
 
+@pytest.mark.parametrize("before", ["", "input__"])
+def test_the_columns_of_privacy_in_the_words_of_the_sdk(before: str) -> None:
+    columns = {f"{before}quasi_identifiers": "age, gender,zip", f"{before}sensitive_attribute": "diagnosis"}
+    (control,) = load(metric_key="l_diversity", threshold="2", **columns).controls
+    assert (control.columns, control.sensitive) == (("age", "gender", "zip"), "diagnosis")
+    assert control.of is Outcome.LABELS
+
+
 @pytest.mark.parametrize("phase", ["monitoring", "incident"])
 def test_phases_after_training_are_skipped_with_a_reason(phase: str) -> None:
     """They stay in the policy: a skip is counted, never silent."""
@@ -220,7 +228,12 @@ def test_phases_of_training_are_evaluated(phase: str | None) -> None:
         ({"input__dimenson": "g"}, "name", "unknown prop 'input.dimenson'", "input.dimension"),
         ({"average": "macro"}, "name", "unknown prop 'average'", ""),
         ({"metric_key": "acuracy_score"}, "value", "not a metric that this version measures", "accuracy_score"),
-        ({"metric_key": "k_anonymity", "quasi_identifiers": "a,b"}, "value", "not a metric that this", ""),
+        ({"metric_key": "k_anonymity", "quasi_identifiers": "a,,b"}, "value", "separated by commas, each once", ""),
+        ({"metric_key": "k_anonymity"}, "", "k_anonymity needs 'columns'", ""),
+        ({"metric_key": "l_diversity", "quasi_identifiers": "a"}, "", "l_diversity needs 'sensitive'", ""),
+        ({"metric_key": "l_diversity", "quasi_identifiers": "a", "sensitive_attribute": "a"}, "value",
+         "can't be sensitive and", ""),
+        ({"quasi_identifiers": "a,b"}, "value", "doesn't look at 'columns'", ""),
         ({"metric_key": "equalized_odds_ratio", "input__dimension": "g", "operator": "<"}, "value",
          "no ratio in the SDK", "equalized_odds_diff"),
         ({"operator": "=>"}, "value", "must be one of", ">="),

@@ -19,6 +19,7 @@ from venturalitica_agent.domain.policy import (
     Control,
     DecideOn,
     Enforcement,
+    EvaluateWith,
     Op,
     Outcome,
     Policy,
@@ -41,10 +42,20 @@ EVERYTHING = Control(
     min_group=7, level=0.99, reference="~", source=Source("convention", "29 CFR 1607.4(D)"), risk="R-7",
     skip=Phase.INCIDENT.skip, line=3,
 )  # fmt: skip
+# Controls with the keys that only their metrics know.
+OWN = (
+    Control("l", "l_diversity", Requirement(Op.GE, 2), of=Outcome.LABELS, columns=(" age", "zip, code"), sensitive="~"),
+    Control("share", "representation_gap", Requirement(Op.LE, 0.1), of=Outcome.LABELS, role="g",
+            shares={"female ": 1e-05, "null": 0.99999}),
+    Control("noise", "flip_rate_noise", Requirement(Op.LE, 0.05), noise=0.01, tolerance=0.3),
+    Control("gaps", "flip_rate_missing", Requirement(Op.LE, 0.05), missing=0.2, tolerance=0.0),
+    Control("told", "declared_difference", Requirement(Op.LE, 0.02), logged="test/accuracy", of_metric="accuracy"),
+)  # fmt: skip
 POLICY = Policy(
-    "credit", "1.10", "0" * 64, "p.yaml", b"", (EVERYTHING,), "Credit: “scoring”",
+    "credit", "1.10", "0" * 64, "p.yaml", b"", (EVERYTHING, *OWN), "Credit: “scoring”",
     {"text": "Regulation (EU) 2024/1689", "consolidated": "2026-07-27"},
     Selector("loan *", {"team": "risk\n", "": ""}, ("FAILED", "FINISHED")),
+    evaluate_with=EvaluateWith.LATEST, reaches_back=30 * 86_400.0,
 )  # fmt: skip
 
 
@@ -81,8 +92,9 @@ def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 def test_every_field_of_a_policy_and_of_a_control_survives() -> None:
     usual = Policy("p", "1", "", "", b"x", (Control("a", "f1", Requirement(Op.GE, 0.5)),))
-    for whole, plain in ((EVERYTHING, usual.controls[0]), (POLICY, usual)):
-        same = [f.name for f in fields(whole) if getattr(whole, f.name) == getattr(plain, f.name)]
+    for wholes, plain in ((POLICY.controls, usual.controls[0]), ((POLICY,), usual)):
+        names = [field.name for field in fields(plain)]
+        same = [name for name in names if all(getattr(whole, name) == getattr(plain, name) for whole in wholes)]
         assert set(same) <= {"shape"}, "give these fields another value here, or nothing shows that they survive"
     document = to_oscal(POLICY, NOON)
     assert_valid(document)
@@ -133,10 +145,12 @@ def test_ids_that_look_alike_as_tokens_stay_apart() -> None:
         ("applies_to", '{"status":"DONE"}', "must be FINISHED"),
         ("applies_to", "{", "must be JSON text"),
         ("applies_to", "[" * 100_000, "must be JSON text"),
+        ("on_change", '{"re-audit-since":"30"}', "must be a time such as 30d"),
+        ("evaluate_with", "run-end", "must be run-start or latest"),
         ("law.consolidated", "2026-02-31", "must be a date of the calendar"),
         ("policy_id", "Credit Scoring", "must be 1 to 64 of"),
     ],
-    ids=["key", "status", "json", "depth", "date", "id"],
+    ids=["key", "status", "json", "depth", "time", "word", "date", "id"],
 )
 def test_a_damaged_export_is_refused(name: str, value: str, what: str) -> None:
     document = to_oscal(POLICY, NOON)

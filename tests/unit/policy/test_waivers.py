@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from venturalitica_agent.domain.policy import Policy
+from venturalitica_agent.domain.verdict import Finding, Status, Verdict, Waived
 from venturalitica_agent.errors import ConfigError
 from venturalitica_agent.policy import load_policies, parse_policy
-from venturalitica_agent.policy.waivers import Waiver, applying, ending, expired, load_waivers, parse_waivers
+from venturalitica_agent.policy.waivers import (
+    Waiver,
+    Waivers,
+    applying,
+    day_of,
+    ending,
+    expired,
+    load_waivers,
+    notices,
+    parse_waivers,
+)
 from venturalitica_agent.strict_yaml import InvalidDocument
 
 POLICY = parse_policy(
@@ -124,12 +137,72 @@ def test_all_mistakes_come_at_once() -> None:
 def test_waivers_lie_beside_policies(tmp_path: Path) -> None:
     (tmp_path / "credit.yaml").write_bytes(POLICY.content)
     policies = load_policies(tmp_path)
-    assert load_waivers(tmp_path, policies) == ()
-    assert load_waivers(tmp_path / "credit.yaml", policies) == ()
+    assert load_waivers(tmp_path, policies) == Waivers()
+    assert load_waivers(tmp_path / "credit.yaml", policies) == Waivers()
     (tmp_path / "waivers.yaml").write_text("waivers: []\n")
-    assert load_waivers(tmp_path, load_policies(tmp_path)) == ()
+    assert load_waivers(tmp_path, load_policies(tmp_path)).items == ()
     (tmp_path / "waivers.yaml").write_text(ONE)
-    assert [waiver.control for waiver in load_waivers(tmp_path, policies)] == ["sex-gap"]
+    loaded = load_waivers(tmp_path, policies)
+    assert [waiver.control for waiver in loaded.items] == ["sex-gap"]
+    assert loaded.digest == sha256(ONE.encode()).hexdigest()
     (tmp_path / "waivers.yml").write_text(ONE)
-    with pytest.raises(ConfigError, match=r"waivers\.yaml and waivers\.yml"):
+    with pytest.raises(ConfigError, match=r"in two files: waivers\.yaml and waivers\.yml"):
         load_waivers(tmp_path, policies)
+
+
+def test_waivers_in_a_subfolder_are_not_left_unread(tmp_path: Path) -> None:
+    (tmp_path / "credit").mkdir()
+    (tmp_path / "credit" / "credit.yaml").write_bytes(POLICY.content)
+    (tmp_path / "credit" / "Waivers.yaml").write_text(ONE)
+    with pytest.raises(ConfigError, match=r"not looked for: credit/Waivers\.yaml"):
+        load_waivers(tmp_path, load_policies(tmp_path))
+
+
+def test_what_counts_is_told_by_control() -> None:
+    waivers = Waivers(read(ONE))
+    granted = {"sex-gap": Waived("the remedy ships in March", "Ana Ruiz, credit risk", "2026-12-31")}
+    assert waivers.on("credit", "3f2a", "x", "loan-v2", LAST) == granted
+    for run in (("hiring", "3f2a", "x", "loan"), ("credit", "4", "x", "loan"), ("credit", "3f2a", "x", "churn")):
+        assert waivers.on(*run, LAST) == {}
+    assert waivers.on("credit", "3f2a", "x", "loan-v2", LAST + timedelta(days=1)) == {}
+
+
+def test_notices_say_what_is_over_and_what_ends_soon() -> None:
+    told = {n: notices(read(ONE), LAST + timedelta(days=n)) for n in (-8, -7, -1, 0, 1)}
+    about = "the waiver of credit/sex-gap for runs 3f2a, nightly #7 (Ana Ruiz, credit risk) "
+    assert told == {
+        -8: (),
+        -7: (about + "expires in 7 days",),
+        -1: (about + "expires in 1 day",),
+        0: (about + "expires at the end of today",),
+        1: (about + "expired on 2026-12-31 and no longer counts",),
+    }
+
+
+def test_days_are_days_of_utc() -> None:
+    midnight = datetime(2026, 12, 31, tzinfo=UTC).timestamp()
+    assert [day_of(midnight + seconds) for seconds in (-1, 0, 86_399, 86_400)] == [
+        date(2026, 12, 30), LAST, LAST, date(2027, 1, 1),
+    ]  # fmt: skip
+
+
+def test_a_verdict_agrees_when_it_waives_what_counts_and_nothing_else() -> None:
+    waivers, none = Waivers(read(ONE)), Waivers()
+    run = ("3f2a", "x", "loan-v2")
+    granted = waivers.on("credit", *run, LAST)["sex-gap"]
+    after = LAST + timedelta(days=1)
+
+    def verdict(status: Status, waived: Waived | None = None, would_be: Status | None = None) -> Verdict:
+        finding = Finding("sex-gap", status, "", "m", waived=waived, would_be=would_be)
+        return Verdict("credit", "1", "d", status, (finding,))
+
+    waived = verdict(Status.WAIVED, granted, Status.FAIL)
+    assert waivers.agree(waived, *run, LAST)
+    assert not waivers.agree(waived, *run, after)
+    assert not none.agree(waived, *run, LAST)
+    assert not waivers.agree(verdict(Status.WAIVED, replace(granted, owner="B"), Status.FAIL), *run, LAST)
+    for status in (Status.FAIL, Status.WARN, Status.INCONCLUSIVE, Status.ERROR):
+        assert not waivers.agree(verdict(status), *run, LAST)
+        assert waivers.agree(verdict(status), *run, after)
+    for status in (Status.PASS, Status.SKIP):
+        assert waivers.agree(verdict(status), *run, LAST)
