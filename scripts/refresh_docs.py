@@ -71,6 +71,18 @@ INTERVALS = {
     "minority_share": "Wilson score",
     "data_completeness": "exact count of this table",
     "min_group_n": "exact count of this table",
+    "representation_gap": "distances of the Wilson score from the declared shares",
+    "duplicate_rows": "exact count of this table",
+    "split_overlap": "exact count of this table",
+    "schema_match": "exact count of this table",
+    "k_anonymity": "exact count of this table",
+    "l_diversity": "exact count of this table",
+    "t_closeness": "exact count of this table",
+    "declared_difference": "Wilson score; in general that of `of_metric`, as distances from the logged value",
+    "evidence_completeness": "exact count of the parts",
+    "policy_predates_run": "comparison of two times",
+    "flip_rate_noise": "Wilson score",
+    "flip_rate_missing": "Wilson score",
 }
 
 _HEAD = """# Metrics
@@ -79,7 +91,8 @@ _HEAD = """# Metrics
 
 What this version measures. The name goes into `metric:` of a control ([policies.md](policies.md)). Any other name is an
 error with the nearest known one; nothing is skipped. The same name always has the meaning given by the formula source:
-values equal those of scikit-learn and fairlearn to 1e-12 on the data that the tests generate.
+values equal those of scikit-learn and fairlearn to 1e-12 on the data that the tests generate. A package of yours can
+bring more: [metrics-of-your-own.md](metrics-of-your-own.md).
 """
 
 _NEEDS = """## What the needs mean
@@ -95,6 +108,20 @@ _NEEDS = """## What the needs mean
 | predicted quantities | the answer of a regression model, or a column of numbers bound to the role `prediction` |
 | groups | the control's `role`, bound to a column; of a list of roles, each bound to one |
 | cells | the table itself: which cells are missing |
+| rows | the rows of the table. Cells are equal when their values are (1 is 1.0, missing is missing). A row is every \
+column, or the control's `columns` |
+| both splits | evaluation and training data with columns of the same names |
+| quasi-identifiers | the control's `columns`: roles bound to a column, or names of columns. Their values count, never \
+groups or bands of agent.yaml; a missing value is a value of its own |
+| sensitive column | the control's `sensitive`, a role or the name of a column |
+| declared shares | the control's `shares`, group by group; they add up to 1 |
+| logged value | the number that the run logged under the control's `logged`, inside the range of `of_metric`; and \
+what `of_metric` itself needs |
+| signature | the signature of the logged model, with named input columns |
+| record of versions | when the run started, as its store says: the clock of whoever trained. Since when the version \
+is on record is the agent's own clock ([policies.md](policies.md#version-it)) |
+| parts of the audit | other controls in the policy: what they look at are the parts |
+| answers under noise, answers with missing values | a model that answers when it is asked again about disturbed rows |
 | positive class | `positive:` of the `target` column in agent.yaml. Without it only 0/1, \
 false/true and "0"/"1" have one; anything else is not guessed |
 """
@@ -108,6 +135,24 @@ is never a reference and never compared: it is listed, and the control is `incon
 **Intersections.** `role: [gender, age]` compares every combination of the groups of both roles, by the same rules,
 also a combination that no row has: it is then listed with n=0 and the control is `inconclusive`. Who is missing in one
 role is `(missing)` in the intersection. More than 200 combinations are refused.
+"""
+
+_STRESS = """## Disturbed numbers
+
+`flip_rate_noise` and `flip_rate_missing` ask the model again, in the sandbox, about the same rows with other numbers,
+and count the rows whose prediction is another one. At most 10,000 rows are asked again, drawn from a larger table.
+
+- **Noise** is Gaussian, with `noise:` (0.05 unless the control says it) standard deviations of the column, and stays in
+  the range that the column has. Whole numbers stay whole: they are rounded up or down by chance, in proportion to the
+  fraction, so that the mean size of the change stays that of the noise. A column of two values is a category, and is
+  left as it is.
+- **Missing**: each number goes missing with the chance `missing:` (0.05). A model that refuses missing values has no
+  such rate: the control is `error`, with what the model said.
+- Text, booleans, dates and categories are not touched. Where no number could be disturbed, the control is `error`.
+- A predicted quantity counts as changed when it moves by more than `tolerance:` (0.1) standard deviations of the
+  predictions.
+- The seed follows from the data's SHA-256 and the control's sizes, and is in the evidence: the same audit disturbs the
+  same cells.
 """
 
 _INTERVALS = """## Intervals
@@ -142,8 +187,11 @@ proportions, differences and ratios cover the truth in 93 to 97 % of them.
 - **One class against the rest** (`_ovr`): the classes are one family with the pairs of groups; m counts them all.
 - **Few rows**: where one of the two groups that make a gap of rates has under 30 rows behind its rate, a note tells the
   two-sided p of Fisher's exact test of no difference. The interval decides all the same.
-- **Exact count of this table**: completeness and group sizes describe the table that was audited. They are not
-  estimates, so their interval is one point.
+- **Exact count of this table**: completeness, group sizes, repeated rows, overlap, columns that fit, and privacy
+  describe the tables that were audited. They are not estimates, so their interval is one point. The parts of an audit
+  are counted, too.
+- **Distances**: a declared share and a logged number are constants. The interval holds the distances from that constant
+  to all points of the measurement's own interval, so it begins at 0 where that interval covers the constant.
 
 An interval covers the chance of drawing these rows. It does not cover a table that is unlike the people the system will
 meet. Controls of different articles or roles are different questions, and not corrected for each other.
@@ -163,12 +211,13 @@ These do not mean the same, or are not measured yet, and are refused with a sent
 - `equalized_odds_ratio` in an SDK file. There it is the sum of the two gaps (0 to 2), not a ratio. Write
   `equalized_odds_diff` (the larger gap, 0 to 1) and review the threshold. In our own policy shape
   `equalized_odds_ratio` is fairlearn's ratio.
-- `k_anonymity`, `l_diversity`, `t_closeness`, `data_minimization`, `group_min_positive_rate`, the SDK's multiclass
-  families and its score aggregates: not yet. See `worst_group_selection_rate` and the metrics that end in `_ovr`.
+- `data_minimization`, `group_min_positive_rate`, the SDK's multiclass families and its score aggregates: not yet. See
+  `worst_group_selection_rate` and the metrics that end in `_ovr`.
 
-Two more differences, for who compares numbers: the SDK drops groups of fewer than 5 rows and answers 1.0 where a
+Three more differences, for who compares numbers. The SDK drops groups of fewer than 5 rows and answers 1.0 where a
 disparate impact cannot be computed. Here a group under `min_group` makes the control `inconclusive`, and what cannot be
-computed is `error`.
+computed is `error`. In its privacy metrics the SDK leaves out rows that miss a quasi-identifier; here a missing value
+is a value like any other.
 """
 
 
@@ -179,7 +228,7 @@ def metrics_page() -> str:
     methods = ["| metric | interval |", "|---|---|"]
     methods += [f"| `{name}` | {INTERVALS[name]} |" for name in METRICS]
     aliases = [f"| `{key}` | `{name}` |" for key, name in ALIASES.items()]
-    parts = ["\n".join(rows) + "\n", _NEEDS, _GROUPS, _INTERVALS, "\n".join(methods) + "\n"]
+    parts = ["\n".join(rows) + "\n", _NEEDS, _GROUPS, _STRESS, _INTERVALS, "\n".join(methods) + "\n"]
     return "\n".join([_HEAD, *parts, _ALIASES + "\n".join(aliases) + "\n" + _DIFFERENT])
 
 
