@@ -195,7 +195,10 @@ class Service:
         self._at(delay, f"sweep-{watched.store.id}", self._sweep, watched)
 
     def _turn(self, watched: _Watched, poll: Poll) -> None:
-        self._at(poll.turn(), f"poll-{watched.store.id}", self._turn, watched, poll)
+        pause = watched.poll_every
+        with self._surviving("poll"):
+            pause = poll.turn()
+        self._at(pause, f"poll-{watched.store.id}", self._turn, watched, poll)
 
     def _discover(self, failures: int) -> None:
         """Take up the projects that appeared under an `entity/*`."""

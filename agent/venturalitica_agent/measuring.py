@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from venturalitica_agent.domain.job import AuditTask
 from venturalitica_agent.domain.metric import METRICS, Need
-from venturalitica_agent.domain.needs import Needs, SplitNeeds, measured
+from venturalitica_agent.domain.needs import SCORE, Needs, SplitNeeds, measured
 from venturalitica_agent.domain.own_metric import Told
 from venturalitica_agent.domain.policy import Control, Policy, Split
 from venturalitica_agent.domain.run import Run
@@ -179,8 +179,8 @@ def _about(split: Split, problem: Problem) -> Problem:
 
 
 def _outcome_columns(task: AuditTask, subject: Subject, wanted: SplitNeeds) -> list[str]:
-    """Columns of truth and of logged predictions: they never go into the sandbox, where a model could copy them."""
-    roles = {"target", "prediction"} | wanted.targets | wanted.predictions
+    """Columns of truth, logged predictions and scores: never in the sandbox, where a model could copy them."""
+    roles = {"target", "prediction", SCORE} | wanted.targets | wanted.predictions
     bound = {**task.plan.columns, **subject.binding}
     return sorted({bound[role].column for role in roles if role in bound})
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from venturalitica_agent.domain.metric import METRICS, MetricSpec, Need
 from venturalitica_agent.domain.policy import Control, Outcome, Split
 
+SCORE = "score"  # the role of a logged score of the positive class
+
 
 @dataclass(frozen=True, slots=True)
 class SplitNeeds:
@@ -16,6 +18,7 @@ class SplitNeeds:
     Attributes:
         groups: group roles. targets: roles of the truth. Both must be bound to a column.
         predictions: roles of the prediction: a declared column, else the model answers.
+        scores: roles of score columns: used where one is declared and the model doesn't answer.
         values: roles of columns whose own values are looked at, not their groups.
         model: True when the model itself is looked at, whoever makes the predictions.
     """
@@ -23,6 +26,7 @@ class SplitNeeds:
     groups: frozenset[str] = frozenset()
     targets: frozenset[str] = frozenset()
     predictions: frozenset[str] = frozenset()
+    scores: frozenset[str] = frozenset()
     values: frozenset[str] = frozenset()
     model: bool = False
 
@@ -36,6 +40,7 @@ class SplitNeeds:
             self.groups | other.groups,
             self.targets | other.targets,
             self.predictions | other.predictions,
+            self.scores | other.scores,
             self.values | other.values,
             self.model or other.model,
         )
@@ -87,6 +92,7 @@ def _of(control: Control) -> SplitNeeds:
         groups=frozenset(control.roles),
         targets=frozenset({control.target} if labels or spec.needs & {Need.LABELS, Need.TRUTH} else ()),
         predictions=frozenset({control.prediction} if predictions or spec.of_model else ()),
+        scores=frozenset({SCORE} if spec.needs & {Need.SCORES, Need.PROBABILITIES} else ()),
         values=frozenset({*control.columns, *({control.sensitive} if control.sensitive else ())}),
         model=bool(spec.needs & {Need.SIGNATURE, Need.NOISE, Need.GAPS}),
     )

@@ -62,6 +62,7 @@ def fetch_subject(
     binding = _bind_columns(needs, plan, data, problems)
     answered = {role for role in needs.predictions if role in plan.columns}
     binding |= _bind_predictions(answered, needs, plan, data, problems)
+    binding |= _bind_scores(needs, plan, data, problems)
     model = None
     if needs.predictions - answered or needs.model:
         model = _or_problem(partial(fetch_model, store, run, cache), problems, "model")
@@ -69,6 +70,7 @@ def fetch_subject(
             # Without a model a column of that very name is the next best witness; it is never preferred to one.
             named = {r for r in needs.predictions - answered if _everywhere(r, needs, data)}
             binding |= _bind_predictions(named, needs, plan, data, problems)
+            binding |= _bind_scores(needs, plan, data, problems, named=True)
     return Subject(model=model, data=data, binding=binding, problems=problems)
 
 
@@ -165,6 +167,17 @@ def _bind_predictions(
     roles: set[str], needs: Needs, plan: DataPlan, data: dict[str, DataSubject], problems: dict[str, Problem]
 ) -> dict[str, ColumnBinding]:
     return _bind(sorted(roles), {k: v.predictions for k, v in needs.splits.items()}, plan, data, problems)
+
+
+def _bind_scores(
+    needs: Needs, plan: DataPlan, data: dict[str, DataSubject], problems: dict[str, Problem], *, named: bool = False
+) -> dict[str, ColumnBinding]:
+    """Score columns that agent.yaml declares, or (`named`) that have the role's own name."""
+    wanted = {split: found.scores for split, found in needs.splits.items()}
+    roles: frozenset[str] = frozenset().union(*wanted.values())
+    tables = [data[split.value].columns for split, scores in wanted.items() if scores and split.value in data]
+    meant = {r for r in roles if r in plan.columns or (named and tables and all(r in columns for columns in tables))}
+    return _bind(sorted(meant), wanted, plan, data, problems)
 
 
 def _bind(

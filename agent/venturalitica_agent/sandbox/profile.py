@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "1",  # else each thread reserves address space, more of it on a busy machine
 }
 SLOT = "/in"
 MOST_MILLIONS = 50

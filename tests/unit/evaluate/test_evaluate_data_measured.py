@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from sklearn.metrics import roc_auc_score
 
 from venturalitica_agent.domain.job import AuditTask
 from venturalitica_agent.domain.run import LoggedDataset, LoggedModel, Run
@@ -178,3 +179,28 @@ def test_a_policy_of_completeness_alone_is_not_complete(tmp_path: Path) -> None:
     subject, found = measured(tmp_path, policy=policy)
     assert isinstance(found["whole"], Unmeasured)
     assert not subject.data
+
+
+SCORED = """
+policy: scored
+version: 1.0.0
+controls:
+- {id: auc, metric: roc_auc, require: ">= 0.5"}
+"""
+
+
+@pytest.mark.parametrize("models", [None, ()], ids=["beside a model", "without one"])
+def test_a_logged_score_is_used_where_the_predictions_are_a_column(
+    tmp_path: Path, models: tuple[LoggedModel, ...] | None
+) -> None:
+    """Declared it is bound beside the prediction; it is also an outcome, which no model may see."""
+    rng = np.random.default_rng(3)
+    frame = TEST.assign(chance=(rng.random(len(TEST)) + TEST["y"] / 2) / 1.5)
+    columns = {**PLAN.columns, "score": ColumnBinding("score", "chance", "declared")}
+    files = {"data/test.csv": csv(frame), "data/train.csv": csv(TRAINING)}
+    more = {} if models is None else {"models": models}
+    plan = replace(PLAN, columns=columns)
+    subject, found = measured(tmp_path, files=files, policy=SCORED, plan=plan, **more)
+    assert subject.binding["score"].column == "chance"
+    assert isinstance(found["auc"], Measurement)
+    assert found["auc"].value == pytest.approx(roc_auc_score(frame["y"], frame["chance"]), abs=1e-12)
