@@ -17,7 +17,7 @@ import pytest
 import yaml
 from support.wandb_training import train, training_env, wandb_here
 from wandb_server import WandbServer
-from workplace import POLICY, Workplace, eventually, stop
+from workplace import POLICY, Workplace, environment, eventually, stop
 
 from venturalitica_agent.checkup import check_up
 from venturalitica_agent.settings import load_settings
@@ -206,6 +206,8 @@ def test_doctor_tells_what_is_wrong_with_the_access(
     if "away" in change:
         scene.server.stop()
     (scene.place.folder / ".env").write_text(f"WANDB_API_KEY={key}\nWANDB_BASE_URL={url}\n")
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(scene.place.folder / "no-netrc"))
     (store,) = (c for c in check_up(load_settings(None, env={}, cwd=scene.place.folder)) if c.name.startswith("store"))
     assert not store.ok
@@ -230,8 +232,9 @@ def test_offline_runs_are_judged_without_a_server_and_the_verdict_follows_the_sy
 
     scene.server.start()
     sync = [sys.executable, "-m", "wandb", "sync", str(run)]
-    variables = {**os.environ, **training_env(scene.server, folder, project=PROJECT)}
-    subprocess.run(sync, cwd=folder, env=variables, check=True, capture_output=True, timeout=120)
+    variables = {**environment(), **training_env(scene.server, folder, project=PROJECT)}
+    done = subprocess.run(sync, cwd=folder, env=variables, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert scene.tags("away") == ["baseline"]
     # The project is watched as well: the run that came there by the sync is the same run, not a second one.
     scene.configure({"wandb_offline": str(offline), "artifacts": str(folder)})

@@ -37,7 +37,7 @@ def run(server: WandbServer) -> Run:
     return server.run("acme", "credit", name)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: while it lasts, W&B's variables are in this process's environment
 def wandb(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The SDK in this process."""
     with wandb_here(trained.server, tmp_path_factory.mktemp("here")) as module:
