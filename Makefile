@@ -11,7 +11,7 @@ demo: ## real models on real data, audited; VENTURALITICA_DEMO_DIR=folder keeps 
 	@$(BIN)/venturalitica-agent demo
 
 test: lint ## ruff, mypy, import-linter, pytest
-	$(BIN)/pytest -n 2 --dist loadgroup tests
+	$(BIN)/pytest -n 4 --dist loadgroup tests
 
 lint: ## the checks that run nothing
 	@scripts/bootstrap dev
