@@ -19,9 +19,12 @@ from venturalitica_agent import api
 from venturalitica_agent.domain.metric import ALIASES, METRICS, Form, MetricSpec, Need
 from venturalitica_agent.domain.own_metric import Handed, Told
 from venturalitica_agent.errors import AgentError, SandboxError, SandboxUnavailable
+from venturalitica_agent.logging import get_logger
 from venturalitica_agent.sandbox.answer import printable
 from venturalitica_agent.sandbox.launcher import Limits, Sandbox
 from venturalitica_agent.sandbox.metric_packages import Package, distributions, package_of, unpack
+
+log = get_logger(__name__)
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SCRIPT = Path(__file__).with_name("metric_worker.py")
@@ -170,9 +173,9 @@ def _declared(package: Package, cache: Path | None) -> dict[str, Any]:
     ours = _SCRIPT.read_bytes() + Path(api.__file__).read_bytes()
     key = sha256(json.dumps([package.record, dict(package.entries)]).encode() + ours).hexdigest()
     kept = cache / "metrics" / f"{key}.json" if cache is not None else None
-    if kept is not None and kept.exists():
-        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        return found
+    known = _kept(kept) if kept is not None else None
+    if known is not None:
+        return known
     with (
         TemporaryDirectory() as spare,
         Sandbox(limits=_DECLARING, workdir=(cache or Path(spare)) / "sandbox") as sandbox,
@@ -191,6 +194,18 @@ def _declared(package: Package, cache: Path | None) -> dict[str, Any]:
         fresh.write_text(json.dumps(told), encoding="utf-8")
         fresh.replace(kept)
     return told
+
+
+def _kept(file: Path) -> dict[str, Any] | None:
+    """Declarations that were kept; None when there are none, or the disk has spoilt them: then they are asked anew."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        log.warning("metric.cache_damaged", file=str(file))
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _own_metric(name: str, told: Any, package: Package) -> OwnMetric:

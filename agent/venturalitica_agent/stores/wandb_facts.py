@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -103,6 +103,21 @@ def dataset_of(
         source_type="wandb",
         source=json.dumps({"uri": source}),
     )
+
+
+def datasets_of(
+    artifact: str, files: Iterable[tuple[str, str]], *, aliases: Iterable[str], folder: str
+) -> Iterator[LoggedDataset]:
+    """The data files among an artifact's files, each as a dataset.
+
+    Args:
+        files: (path, digest) of each file by its manifest. folder: the URI that their paths are below.
+    """
+    data = [(path, digest) for path, digest in files if is_data(path)]
+    names = list(aliases)
+    for path, digest in data:
+        source = f"{folder}/{path}"
+        yield dataset_of(artifact, path, digest, only=len(data) == 1, aliases=names, source=source)
 
 
 def split_word(names: Iterable[str]) -> str:

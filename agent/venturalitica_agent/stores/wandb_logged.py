@@ -27,16 +27,8 @@ def datasets(key: str, artifact: StagedArtifact, root: str) -> Iterator[LoggedDa
         return
     if artifact.problem:
         yield facts.dataset_of(artifact.name, "", "", only=True, aliases=artifact.aliases, source=f"{root}/{key}")
-    files = [f for f in artifact.files if facts.is_data(f.path)]
-    for file in files:
-        yield facts.dataset_of(
-            artifact.name,
-            file.path,
-            file.digest,
-            only=len(files) == 1,
-            aliases=artifact.aliases,
-            source=f"{root}/{key}/{file.path}",
-        )
+    files = ((file.path, file.digest) for file in artifact.files)
+    yield from facts.datasets_of(artifact.name, files, aliases=artifact.aliases, folder=f"{root}/{key}")
 
 
 def tables(logged: LoggedRun) -> Mapping[str, str]:

@@ -235,17 +235,9 @@ class WandbProject:
         return folder
 
     def _datasets(self, artifact: Artifact, root: str) -> Iterator[LoggedDataset]:
-        files = [f for f in self._reader.files(artifact) if facts.is_data(f.path)]
-        folder = self._remember(artifact)
-        for file in files:
-            yield facts.dataset_of(
-                artifact.name,
-                file.path,
-                file.digest,
-                only=len(files) == 1,
-                aliases=artifact.aliases,
-                source=f"{root}/{folder}/{file.path}",
-            )
+        files = ((file.path, file.digest) for file in self._reader.files(artifact))
+        folder = f"{root}/{self._remember(artifact)}"
+        return facts.datasets_of(artifact.name, files, aliases=artifact.aliases, folder=folder)
 
     def list_files(self, run_id: str) -> Sequence[RemoteFile]:
         known = self._contents.get(run_id)

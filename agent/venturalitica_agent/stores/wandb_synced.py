@@ -32,6 +32,7 @@ class SyncedOfflineStore(WandbOfflineStore):
     ) -> None:
         super().__init__(root, roots=roots)
         self._project_of = project_of
+        self._projects: dict[str, WandbProject] = {}
 
     def holds(self, ref: RunRef) -> bool:
         """Whether a run of a W&B project is the copy of one in this folder."""
@@ -46,13 +47,22 @@ class SyncedOfflineStore(WandbOfflineStore):
         if where is None:
             return None
         entity, project, online = where
-        store = self._project_of(f"{entity}/{project}")
+        store = self._project(f"{entity}/{project}")
         if store is None:
             return None
         if store.look(online) is None:
             log.warning("sync.not_found", run=run_id, project=store.uri, reason="the synced run is not there")
             return None
         return store, online
+
+    def _project(self, path: str) -> WandbProject | None:
+        """One store for each project: it remembers what it has just written and need not ask for it again."""
+        if path not in self._projects:
+            store = self._project_of(path)
+            if store is None:
+                return None
+            self._projects[path] = store
+        return self._projects[path]
 
     def put_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
         super().put_files(run_id, files)

@@ -341,6 +341,9 @@ def test_declarations_are_read_once_for_each_version(installed: dict[str, str], 
         kept.write_text(json.dumps(told))
         enlist(cache)
         assert METRICS["constant"].title == "As it was kept"
+        kept.write_text('{"constant"')
+        enlist(cache)
+        assert METRICS["constant"].title == "Always the same", "what the disk has spoilt is asked anew"
     finally:
         kept.write_text(before)
         enlist(cache)
