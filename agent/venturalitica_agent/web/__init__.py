@@ -1,0 +1,1 @@
+"""The status page: what the state holds, as documents (JSON) and as pages made of the same documents."""
