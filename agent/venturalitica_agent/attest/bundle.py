@@ -6,6 +6,7 @@ import json
 from hashlib import sha256
 from typing import Any
 
+from venturalitica_agent.attest.oscal_results import oscal_files
 from venturalitica_agent.attest.report import report_md
 from venturalitica_agent.domain.codec import to_plain
 from venturalitica_agent.domain.evidence import MEASUREMENT_VERSION, Decision, EvidenceBundle
@@ -30,6 +31,7 @@ def build_bundle(decision: Decision, policy: Policy, *, link: str = "", snapshot
         "evidence.json": evidence,
         "report.md": report_md(decision, policy, link=link).encode(),
     }
+    inside |= oscal_files(decision, policy, inside)
     inside["SHA256SUMS"] = _sums(inside, decision.subject.model)
     files = {f"{folder}/{name}": content for name, content in inside.items()}
     files[f"policy_snapshot/{snapshot_name or policy.file_name}"] = policy.content

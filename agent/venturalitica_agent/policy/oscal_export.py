@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID, uuid5
@@ -21,7 +22,7 @@ OSCAL_VERSION = "1.2.1"
 
 Json: TypeAlias = dict[str, Any]
 
-_SPACE = UUID("d5d7a2c0-4f3b-5e0a-9c55-6b7f3f0f1c11")  # ours alone: the UUIDs below follow from it and from the rules
+SPACE = UUID("d5d7a2c0-4f3b-5e0a-9c55-6b7f3f0f1c11")  # ours alone: the UUIDs below follow from it and from the rules
 _PLAIN = re.compile(r"\S(.*\S)?")  # what OSCAL allows as the value of a prop
 _PHASES = {phase.skip: phase for phase in (Phase.VALIDATION, Phase.TRAINING, Phase.MONITORING, Phase.INCIDENT)}
 _MODES = {mode.enforcement: mode for mode in EnforcementMode}
@@ -34,8 +35,8 @@ def to_oscal(policy: Policy, last_modified: datetime) -> Json:
     document, other rules other UUIDs.
     """
     about = _about(policy)
-    rules = [[*_props(_values(control)), *_listed(control)] for control in policy.controls]
-    base = uuid5(_SPACE, json.dumps([policy.version, about, rules]))
+    rules = [[*as_props(_values(control)), *_listed(control)] for control in policy.controls]
+    base = uuid5(SPACE, json.dumps([policy.version, about, rules]))
     title = policy.title or policy.id
     legal_text = _legal_text(policy)
 
@@ -44,7 +45,9 @@ def to_oscal(policy: Policy, last_modified: datetime) -> Json:
 
     requirements = [
         {"uuid": name(f"control {control.id}"), "control-id": token, "description": _described(control), "props": props}
-        for control, token, props in zip(policy.controls, _tokens(policy.controls), rules, strict=True)
+        for control, token, props in zip(
+            policy.controls, control_tokens(c.id for c in policy.controls), rules, strict=True
+        )
     ]
     implementation = {
         "uuid": name("implementation"),
@@ -79,13 +82,13 @@ def _about(policy: Policy) -> list[Json]:
     values = {"policy_id": policy.id, "title": policy.title}
     values |= {f"law.{key}": text for key, text in policy.law.items()}
     values["evaluate_with"] = policy.evaluate_with.value
-    props = [*_props(values), _on_change(policy.reaches_back)]
-    return props if policy.applies_to is None else [*props, _json_prop("applies_to", _selector(policy.applies_to))]
+    props = [*as_props(values), _on_change(policy.reaches_back)]
+    return props if policy.applies_to is None else [*props, as_json_prop("applies_to", _selector(policy.applies_to))]
 
 
 def _on_change(reaches_back: float) -> Json:
     told = told_on_change(reaches_back)
-    return _json_prop("on_change", told) if isinstance(told, dict) else _props({"on_change": told})[0]
+    return as_json_prop("on_change", told) if isinstance(told, dict) else as_props({"on_change": told})[0]
 
 
 def _selector(selector: Selector) -> Json:
@@ -128,27 +131,28 @@ def _values(control: Control) -> dict[str, str]:
 def _listed(control: Control) -> list[Json]:
     """Props for what is more than one value."""
     found = {"columns": list(control.columns), "shares": dict(control.shares)}
-    return [_json_prop(name, value) for name, value in found.items() if value]
+    return [as_json_prop(name, value) for name, value in found.items() if value]
 
 
-def _props(values: dict[str, str]) -> list[Json]:
+def as_props(values: Mapping[str, str]) -> list[Json]:
+    """One prop of ours for each value that isn't empty."""
     return [
-        {"name": name, "ns": NAMESPACE, "value": value} if _PLAIN.fullmatch(value) else _json_prop(name, value)
+        {"name": name, "ns": NAMESPACE, "value": value} if _PLAIN.fullmatch(value) else as_json_prop(name, value)
         for name, value in values.items()
         if value
     ]
 
 
-def _json_prop(name: str, value: Any) -> Json:
+def as_json_prop(name: str, value: Any) -> Json:
     """A prop whose value OSCAL doesn't allow as it is (spaces at an end, a map), as JSON text."""
     return {"name": name, "ns": NAMESPACE, "class": AS_JSON, "value": json.dumps(value, separators=(",", ":"))}
 
 
-def _tokens(controls: tuple[Control, ...]) -> list[str]:
-    """OSCAL's tokens for the control ids, one each: `10(2)(f)` isn't one, `_10-2--f-` is."""
+def control_tokens(ids: Iterable[str]) -> list[str]:
+    """OSCAL's tokens for ids of controls, one each: `10(2)(f)` isn't one, `_10-2--f-` is."""
     tokens: list[str] = []
-    for control in controls:
-        token = re.sub(r"[^A-Za-z0-9._-]", "-", control.id)
+    for control in ids:
+        token = re.sub(r"[^A-Za-z0-9._-]", "-", control)
         token = token if token[0].isalpha() or token[0] == "_" else f"_{token}"
         free, n = token, 1
         while free in tokens:

@@ -36,6 +36,7 @@ def test_every_file_is_where_it_belongs() -> None:
         f"{folder}/policy_snapshot/credit.yaml",
         f"{folder}/evidence.json",
         f"{folder}/report.md",
+        f"{folder}/assessment-results.oscal.json",
         f"{folder}/SHA256SUMS",
     }
     assert bundle.files["policy_snapshot/credit.yaml"] == policy().content
