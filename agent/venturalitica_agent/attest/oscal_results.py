@@ -235,7 +235,7 @@ class _Words:
             named = f"Model {text(subject.model.name)}" if subject.model.name else "Model"
             yield {"uuid": self._resource("model"), "title": named, **_some("rlinks", map(_rlink, files))}
         for split, data in sorted(subject.data.items()):
-            file = FileDigest(f"data/{split}/{data.file.name}", data.file.size, data.file.sha256)
+            file = FileDigest(f"data/{split}", data.file.size, data.file.sha256)
             yield {"uuid": self._resource(f"data/{split}"), "title": f"{split} data", "rlinks": [_rlink(file)]}
 
 
