@@ -8,9 +8,10 @@ from typing import Any
 
 from venturalitica_agent.attest.oscal_results import oscal_files
 from venturalitica_agent.attest.report import report_md
+from venturalitica_agent.attest.report_html import report_html
 from venturalitica_agent.domain.codec import to_plain
 from venturalitica_agent.domain.evidence import MEASUREMENT_VERSION, Decision, EvidenceBundle
-from venturalitica_agent.domain.policy import Policy
+from venturalitica_agent.domain.policy import Control, Policy, Requirement
 from venturalitica_agent.domain.subject import ColumnBinding, DataSubject, FileDigest, ModelSubject, Problem
 from venturalitica_agent.domain.verdict import Finding
 
@@ -29,6 +30,7 @@ def build_bundle(decision: Decision, policy: Policy, *, link: str = "", snapshot
     inside = {
         f"policy_snapshot/{policy.file_name}": policy.content,
         "evidence.json": evidence,
+        "report.html": report_html(decision, policy, link=link).encode(),
         "report.md": report_md(decision, policy, link=link).encode(),
     }
     inside |= oscal_files(decision, policy, inside)
@@ -43,6 +45,7 @@ def build_bundle(decision: Decision, policy: Policy, *, link: str = "", snapshot
 def evidence_document(decision: Decision, policy: Policy) -> dict[str, Any]:
     """The content of `evidence.json`: enough to judge its measurements again. No raw rows, no paths of ours."""
     verdict = decision.verdict
+    rules = {control.id: control for control in policy.controls}
     return {
         "schema": SCHEMA,
         "audit_id": decision.audit_id,
@@ -68,13 +71,22 @@ def evidence_document(decision: Decision, policy: Policy) -> dict[str, Any]:
             "status": verdict.status.value,
             "counts": {s.value: n for s, n in verdict.counts.items()},
             "waivers_digest": decision.waivers,
-            "findings": [to_plain(Finding, f) for f in verdict.findings],
+            "findings": [_finding(f, rules.get(f.control)) for f in verdict.findings],
         },
         "measurement_version": MEASUREMENT_VERSION,
         "environment": dict(sorted(decision.environment.items())),
         "sandbox": dict(sorted(decision.sandbox.items())),
         "notes": list(decision.notes),
     }
+
+
+def _finding(finding: Finding, control: Control | None) -> dict[str, Any]:
+    """A finding with the exact rule that decided it, which its own words round; one that was observed has none."""
+    plain: dict[str, Any] = to_plain(Finding, finding)
+    if control is not None:
+        require = to_plain(Requirement, control.require)
+        plain["rule"] = {**require, "min_group": control.min_group, "level": control.level}
+    return plain
 
 
 def _model(model: ModelSubject | None) -> dict[str, Any] | None:

@@ -1,38 +1,24 @@
-"""`report.md`: what a data scientist reads in ten seconds and an officer files. Every name in it is hostile text."""
+"""`report.md`: what a data scientist reads in ten seconds and an officer files, in English and then in Spanish. Every
+name in it is hostile text."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from venturalitica_agent.attest import account
+from venturalitica_agent.attest.account import Fact
 from venturalitica_agent.domain.evidence import Decision
 from venturalitica_agent.domain.policy import Policy
-from venturalitica_agent.domain.subject import ColumnBinding
-from venturalitica_agent.domain.verdict import Finding, GroupStat, Interval, Status, Verdict, counts_tag
+from venturalitica_agent.domain.verdict import Finding, GroupStat, counts_tag
+from venturalitica_agent.language import LANGUAGES, Language, language
 from venturalitica_agent.logging import clean
 
 # Inline markup only: text stands after words of ours, where nothing works that needs a line's start.
 _MARKUP = re.compile(r"([\\`*_\[\]|~])")
 _AT_START = re.compile(r"^(\d{0,9})([-#+=.)])")
-_ORDER = (
-    Status.ERROR,
-    Status.FAIL,
-    Status.INCONCLUSIVE,
-    Status.WARN,
-    Status.PASS,
-    Status.SKIP,
-    Status.WAIVED,
-)
-_MEANING = {
-    Status.PASS: "every control that was evaluated meets its requirement",
-    Status.WARN: "a control that only warns is not met; nothing that blocks is",
-    Status.FAIL: "at least one control is not met",
-    Status.INCONCLUSIVE: "the data do not say clearly whether every control is met; more rows would",
-    Status.ERROR: "at least one control could not be evaluated, so there is no verdict on it",
-    Status.SKIP: "no control counts: each that applied is skipped or waived",
-    Status.WAIVED: "every control that applied is waived",
-}
+_MOST_GROUPS = 60
 
 
 def text(value: object, limit: int = 400) -> str:
@@ -48,124 +34,64 @@ def _first(value: object, limit: int = 400) -> str:
 
 
 def report_md(decision: Decision, policy: Policy, *, link: str = "") -> str:
-    """The whole report as Markdown."""
-    verdict = decision.verdict
-    facts = decision.run_facts
-    lines = [
-        f"# {verdict.status.value}: {text(facts.get('name') or facts.get('run_id'))}",
-        "",
-        f"**{verdict.status.value}**: {_meaning(verdict)}. ({counts_tag(verdict.counts)})",
-        "",
-        f"- policy: {text(policy.title or policy.id)}, `{policy.id}` version {text(policy.version)}"
-        f", SHA-256 `{policy.digest}`",
-        f"- run: `{text(facts.get('run_id'))}` in experiment {text(facts.get('experiment'))}"
-        + (f" ([open]({html.escape(link)}))" if link else ""),
-        f"- decided: {decision.decided_at}",
-        *([f"- waivers: SHA-256 `{decision.waivers}` of the file that they are in"] if decision.waivers else []),
-        "",
-        "## Findings",
-        "",
-    ]
-    for finding in sorted(verdict.findings, key=lambda f: _ORDER.index(f.status)):
-        lines += _finding(finding)
-    lines += ["## What was audited", "", *_subject(decision), ""]
-    lines += ["## What this cannot claim", "", *_limits(policy), ""]
-    return "\n".join(lines)
+    """The whole report as Markdown, once in each language."""
+    told = ("\n".join(_report(decision, policy, link, language(code))) for code in LANGUAGES)
+    return "\n---\n\n".join(told)
 
 
-def _meaning(verdict: Verdict) -> str:
-    waived = verdict.counts[Status.WAIVED]
-    apart = f"apart from {waived} waived {'finding' if waived == 1 else 'findings'}, "
-    return (apart if waived and verdict.status is not Status.SKIP else "") + _MEANING[verdict.status]
+def _report(decision: Decision, policy: Policy, link: str, language: Language) -> Iterator[str]:
+    t, verdict = language.text, decision.verdict
+    name = decision.run_facts.get("name") or decision.run_facts.get("run_id")
+    status = language.told(verdict.status.value)
+    yield f"# {status}: {text(name)}"
+    yield ""
+    yield f"**{status}**: {account.meaning(verdict, language)}. ({counts_tag(verdict.counts)})"
+    yield ""
+    yield from map(_line, account.identity(decision, policy, language))
+    if link:
+        yield f"- [{t('open the run in the tracker')}]({html.escape(link)})"
+    yield from ("", f"## {t('Findings')}", "")
+    for finding in account.worst_first(verdict.findings):
+        yield from _finding(finding, language)
+    yield from ("", f"## {t('What was audited')}", "")
+    yield from map(_line, account.subject(decision, language))
+    yield from ("", f"## {t('What this cannot claim')}", "")
+    yield from map(_line, account.limits(decision, policy, language))
+    yield ""
 
 
-def _finding(finding: Finding) -> list[str]:
-    head = f"### {finding.status.value}: {text(finding.control)}"
-    if finding.would_be is not None:
-        head += f" (would be: {finding.would_be.value})"
-    if finding.enforcement == "report":
-        head += " (reported only: it does not change the run's status)"
-    about = [f"{text(finding.metric)} {text(finding.require)}"]
-    if finding.article:
-        about.append(f"article {text(finding.article)}")
-    about.append(f"decided by {text(finding.decided_on)}")
-    lines = [head, "", _first(finding.sentence, 2000), "", f"*{', '.join(about)}*", ""]
-    if finding.remedy and finding.remedy not in finding.sentence:
-        lines += [f"What to do: {text(finding.remedy, 2000)}", ""]
+def _line(fact: Fact) -> str:
+    parts = [text(fact.text, 3000), f"`{text(fact.code)}`" if fact.code else "", text(fact.more, 3000)]
+    said = " ".join(part for part in parts if part)
+    return f"- {_first(fact.name)}: {said}" if fact.name else f"- {said}"
+
+
+def _finding(finding: Finding, language: Language) -> Iterable[str]:
+    t, status = language.text, language.told(finding.status.value)
+    yield f"### {status}: {text(finding.control)} {text(account.beside(finding, language))}".rstrip()
+    yield from ("", _first(language.told(finding.sentence), 2000), "")
+    yield from (f"*{text(account.asked(finding, language), 800)}*", "")
+    if remedy := account.to_do(finding):
+        yield from (f"{t('What to do:')} {text(language.told(remedy), 2000)}", "")
     measured = finding.measurement
     if measured is None:
-        return lines
-    lines += [
-        f"Value {measured.value:.6g}, {_interval(measured.interval)}, on {measured.n} rows.",
-        "",
-    ]
+        return
+    yield from (text(account.measured(measured, language), 800), "")
     if measured.groups:
-        lines += ["| group | rows | rate | count | interval | compared |", "|---|---|---|---|---|---|"]
-        lines += [_group(g) for g in measured.groups[:60]]
-        if len(measured.groups) > 60:
-            lines.append(f"| … and {len(measured.groups) - 60} more, in evidence.json | | | | | |")
-        lines.append("")
-    lines += [f"Note: {text(note, 1000)}\n" for note in measured.notes]
-    return lines
+        yield "| " + " | ".join(map(t, ("group", "rows", "rate", "count", "interval", "compared"))) + " |"
+        yield "|---|---|---|---|---|---|"
+        yield from (_group(stat, language) for stat in measured.groups[:_MOST_GROUPS])
+        if len(measured.groups) > _MOST_GROUPS:
+            more = t("and {n} more in evidence.json", n=len(measured.groups) - _MOST_GROUPS)
+            yield f"| … {more} | | | | | |"
+        yield ""
+    yield from (f"{t('Note:')} {text(language.told(note), 1000)}\n" for note in account.beyond(finding))
 
 
-def _interval(interval: Interval) -> str:
-    seed = f", {interval.resamples} resamples, seed {interval.seed}" if interval.resamples else ""
-    return (
-        f"{interval.level * 100:g} % interval {interval.low:.4g} to {interval.high:.4g} ({text(interval.method)}{seed})"
-    )
-
-
-def _group(group: GroupStat) -> str:
-    rate = "" if group.value is None else f"{group.value:.4f}"
-    count = "" if group.numerator is None else f"{group.numerator}/{group.denominator}"
-    bounds = f"{group.interval.low:.3f}–{group.interval.high:.3f}" if group.interval else ""
-    compared = "yes" if group.compared else f"no: {text(group.reason)}"
-    return f"| {text(group.group, 80)} | {group.n} | {rate} | {count} | {bounds} | {compared} |"
-
-
-def _subject(decision: Decision) -> Iterable[str]:
-    subject = decision.subject
-    if subject.model:
-        model = subject.model
-        yield f"- model: {text(model.name)} ({model.flavor}, {model.format}), SHA-256 `{model.digest}`"
-    for split, data in sorted(subject.data.items()):
-        check = f"tracker's digest: {data.check.value}" + (f" ({text(data.check_reason)})" if data.check_reason else "")
-        yield f"- {split} data: {text(data.origin)}, {data.rows} rows, SHA-256 `{data.file.sha256}`; {check}"
-    for role, binding in sorted(subject.binding.items()):
-        yield f"- {_first(role)}: {_binding(binding)}"
-    for part, problem in sorted(subject.problems.items()):
-        remedy = f" What to do: {text(problem.remedy, 1000)}" if problem.remedy else ""
-        yield f"- {_first(part)} is missing: {text(problem.what, 1000)}.{remedy}"
-    if decision.sandbox:
-        yield "- the model ran in a sandbox: " + ", ".join(
-            f"{k} {text(v)}" for k, v in sorted(decision.sandbox.items())
-        )
-    for note in decision.notes:
-        yield f"- note: {text(note, 1000)}"
-
-
-def _binding(binding: ColumnBinding) -> str:
-    how = {"declared": "declared in agent.yaml", "policy": "named by the policy", "name": "column of that name"}
-    words = f"column `{text(binding.column)}` ({how.get(binding.how, '**inferred** from a synonym')})"
-    if binding.positive is not None:
-        words += f", positive class {text(binding.positive)}"
-    if binding.groups:
-        named = (f"{text(g)} = {', '.join(text(v) for v in values)}" for g, values in binding.groups.items())
-        words += "; groups " + "; ".join(named)
-    if binding.bins:
-        words += "; bins at " + ", ".join(f"{edge:g}" for edge in binding.bins)
-    return words
-
-
-def _limits(policy: Policy) -> Iterable[str]:
-    yield "- A pass says that these measurements on these data meet these thresholds, and nothing about the law."
-    yield "- An interval covers the chance of sampling, not a test set that is unlike the people the system will meet."
-    yield "- A model that recognises an audit, or a person who picks the evaluation data, can't be detected from here."
-    house = [c.id for c in policy.controls if c.source.kind == "house"]
-    if house:
-        yield (
-            "- Thresholds that are house defaults, for the policy's owner to confirm: "
-            + ", ".join(text(c) for c in house)
-            + "."
-        )
+def _group(stat: GroupStat, language: Language) -> str:
+    rate = "" if stat.value is None else language.number(stat.value, 4)
+    count = "" if stat.numerator is None else f"{stat.numerator}/{stat.denominator}"
+    ends = stat.interval and (language.number(stat.interval.low, 3), language.number(stat.interval.high, 3))
+    bounds = "–".join(ends) if ends else ""
+    compared = language.text("yes") if stat.compared else f"{language.text('no')}: {text(language.told(stat.reason))}"
+    return f"| {text(stat.group, 80)} | {stat.n} | {rate} | {count} | {bounds} | {compared} |"

@@ -35,6 +35,7 @@ def test_every_file_is_where_it_belongs() -> None:
         "policy_snapshot/credit.yaml",
         f"{folder}/policy_snapshot/credit.yaml",
         f"{folder}/evidence.json",
+        f"{folder}/report.html",
         f"{folder}/report.md",
         f"{folder}/assessment-results.oscal.json",
         f"{folder}/SHA256SUMS",
