@@ -1,21 +1,24 @@
 """The data's way, on one page: fetch, evaluate, attest, publish. Stages don't know each other; this does.
 
-Two things are durable: the decision, and that it was published. Everything before a decision can be repeated, and
-everything after it follows from it, so a crash at any moment ends in the same evidence, once.
+Three things are durable: the decision, its entry in the log, and that it was published. Everything before a decision
+can be repeated, and everything after it follows from it, so a crash at any moment ends in the same evidence, once.
 """
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from venturalitica_agent import __version__
 from venturalitica_agent.attest.bundle import build_bundle
+from venturalitica_agent.attest.notary import Notary
 from venturalitica_agent.domain.codec import from_plain, to_plain
 from venturalitica_agent.domain.evidence import Decision, EvidenceBundle, Published, audit_id
 from venturalitica_agent.domain.job import AuditJob, AuditTask
@@ -23,7 +26,7 @@ from venturalitica_agent.domain.policy import Policy
 from venturalitica_agent.domain.run import Run
 from venturalitica_agent.domain.subject import Problem, Subject
 from venturalitica_agent.domain.verdict import Measurement, Unmeasured, Verdict
-from venturalitica_agent.errors import RunChanged
+from venturalitica_agent.errors import PermanentError, RunChanged
 from venturalitica_agent.measuring import measure_run
 from venturalitica_agent.policy.waivers import Waivers, day_of
 from venturalitica_agent.publish.writeback import publish, rfc3339
@@ -50,6 +53,7 @@ class World:
     store_of: Callable[[str], Store]
     policy_of: Callable[[str], Policy]
     records: Records
+    notary: Notary
     cache: Cache
     sandbox: Sandbox
     roots_of: Callable[[str], Sequence[Path]] = lambda _: ()
@@ -79,7 +83,9 @@ def audit(job: AuditJob, step: Step, world: World) -> list[Decision]:
         decision = from_plain(Decision, step(f"decide {policy.id}", decide))
         shared = sum(p.file_name == policy.file_name for p in policies) > 1
         name = f"{policy.id}.{policy.file_name}" if shared else policy.file_name
-        decided.append((decision, build_bundle(decision, policy, link=store.run_link(run), snapshot_name=name)))
+        bundle = build_bundle(decision, policy, link=store.run_link(run), snapshot_name=name)
+        # Not a step: the log itself is what lasts, and returns the same signature and proof for the same evidence.
+        decided.append((decision, world.notary.attest(decision, policy, bundle, since=task.since)))
 
     def write_back() -> Any:
         tags = publish(store, run, decided)
@@ -103,7 +109,14 @@ def _decide(job: AuditJob, task: AuditTask, policy: Policy, run: Run, store: Sto
         notes: tuple[str, ...] = ()
     else:
         subject, results, notes = measure_run(
-            task, policy, run, store, world.cache, world.sandbox, roots=world.roots_of(store.id)
+            task,
+            policy,
+            run,
+            store,
+            world.cache,
+            world.sandbox,
+            roots=world.roots_of(store.id),
+            in_force={task.policy for task in job.tasks},
         )
     waivers = world.waivers()
     waived = waivers.on(policy.id, run.ref.run_id, run.name, run.experiment, day_of(world.clock()))
@@ -112,7 +125,7 @@ def _decide(job: AuditJob, task: AuditTask, policy: Policy, run: Run, store: Sto
     known = world.records.decision(job.store, job.run_id, identity)
     if known is not None and to_plain(Verdict, known.verdict) == to_plain(Verdict, verdict):
         return known  # the same run, model, data, binding, policy and outcome: it stands, with its time
-    return Decision(
+    decision = Decision(
         audit_id=identity,
         audit=task.audit,
         store=job.store,
@@ -133,6 +146,27 @@ def _decide(job: AuditJob, task: AuditTask, policy: Policy, run: Run, store: Sto
         notes=(task.note, *notes) if task.note else notes,
         waivers=waivers.digest if verdict.waived else "",
     )
+    return _as_published(decision, policy, run, store, now=world.clock())
+
+
+def _as_published(decision: Decision, policy: Policy, run: Run, store: Store, *, now: float) -> Decision:
+    """The decision with the time of the evidence that another agent published of the very same one, if there is any.
+
+    Nothing but the time is taken, and only if all our bytes are then equal to those: two agents that audit one run
+    leave one evidence set, and whoever else writes there can at most choose a moment after the end of the run.
+    """
+    path = f"venturalitica/{policy.id}/{decision.audit_id}/evidence.json"
+    try:
+        published = store.read_file(run.ref.run_id, path)
+        theirs = str(json.loads(published)["times"]["decided_at"])
+        when = datetime.strptime(theirs, "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    except (PermanentError, ValueError, KeyError, TypeError, RecursionError):
+        return decision  # nothing is there, or nothing of ours
+    same = replace(decision, decided_at=rfc3339(when))
+    ended = (run.ref.end_time or 0) // 1000
+    if ended <= when <= now and build_bundle(same, policy).files[path] == published:
+        return same
+    return decision
 
 
 def _gave_up(policy: Policy, why: str) -> list[Measurement | Unmeasured]:

@@ -13,7 +13,7 @@ from venturalitica_agent.domain.subject import ColumnBinding, Problem, Subject
 from venturalitica_agent.domain.verdict import Verdict, Waived
 
 # Raised whenever a metric, an interval or the decision rule changes its meaning: part of every audit id.
-MEASUREMENT_VERSION = "2"
+MEASUREMENT_VERSION = "3"
 
 
 def canonical(value: Any) -> bytes:

@@ -429,6 +429,14 @@ _RUN = (
         better="lower",
     ),
     _value(
+        "declared_shortfall",
+        "How much worse the measured value is than the one that the run logged",
+        (Need.PREDICTIONS, Need.LOGGED),
+        "logged value − value of the control's `of_metric`, or the other way round where lower is better",
+        span=(-_INF, _INF),
+        better="lower",
+    ),
+    _value(
         "evidence_completeness",
         "Share of the needed parts of the audit that were found and verified",
         (Need.EVIDENCE,),

@@ -68,6 +68,9 @@ class Outcome(StrEnum):
     PREDICTIONS = "predictions"
 
 
+LARGEST = "largest"  # as `Control.reference`: the largest group that is compared, whichever it is
+
+
 @dataclass(frozen=True, slots=True)
 class Requirement:
     op: Op
@@ -95,7 +98,7 @@ class Control:
         target, prediction: roles (names of columns or bindings) of truth and prediction; normally "target"
             and "prediction"; an SDK policy may name others.
         min_group: rows under which a group is listed, not compared.
-        reference: the group to compare with; None compares every pair (the widest gap decides).
+        reference: the group to compare with, or LARGEST; None compares every pair (the widest gap decides).
         risk: id of the risk that the control answers to in the owner's risk register, or empty.
         columns: roles, or names of columns, whose own values are looked at: the quasi-identifiers of the privacy
             metrics, or what makes a row where not every column does.

@@ -1,0 +1,121 @@
+"""The service's key in its folder: made on the first start, replaced by `key rotate`. Old public keys stay for ever,
+because old evidence needs them; old private keys don't, because nobody does.
+
+    signing.pem          the private key and its public one, mode 0600
+    next.pem             the same of a key that is about to take its place: a rotation that was interrupted goes on
+    public/<key id>.pub  every public key of this folder
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from venturalitica_agent.attest.sign import FileSigner, Signer, key_id, new_key
+from venturalitica_agent.errors import ConfigError
+
+_PUBLIC = "-----BEGIN PUBLIC KEY-----"
+
+
+class Keys:
+    """The keys in one folder. Several processes may work with it at a time.
+
+    Every method raises ConfigError when the folder can't be used, or when others may read a private key.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def current(self) -> str:
+        """The public key that is signed with now, as PEM; the pair is made where there is none."""
+        return self._pair("signing.pem")[1]
+
+    def signer(self) -> Signer:
+        """What signs now."""
+        private, public = self._pair("signing.pem")
+        try:
+            return FileSigner(private, public)
+        except (ValueError, TypeError) as error:
+            raise _not_ours(self.folder / "signing.pem") from error
+
+    def next(self) -> str:
+        """The public key of the pair that is to take the place of the current one; made where there is none."""
+        return self._pair("next.pem")[1]
+
+    def take_next(self) -> None:
+        """Sign with the next pair from now on; the private key of the present one is gone then."""
+        (self.folder / "next.pem").replace(self.folder / "signing.pem")
+        _flush(self.folder)
+
+    def public(self) -> Mapping[str, str]:
+        """Every public key that was ever made here, as PEM by key id; empty before the first start."""
+        return {path.stem: path.read_text(encoding="ascii") for path in sorted((self.folder / "public").glob("*.pub"))}
+
+    def _pair(self, name: str) -> tuple[bytes, str]:
+        path = self.folder / name
+        try:
+            if not path.exists():
+                self._make(path)
+            mode = path.stat().st_mode
+            text = path.read_text(encoding="ascii")
+            public = text[text.index(_PUBLIC) :]
+            kept = self.folder / "public" / f"{key_id(public)}.pub"
+            if not kept.exists():
+                _write(kept, public.encode(), 0o644)
+        except OSError as error:
+            raise ConfigError(
+                f"the key that evidence is signed with can't be read or made: {error.strerror}",
+                subject=str(error.filename or path),
+                remedy="let the user of the service read and write this folder",
+            ) from error
+        except ValueError as error:
+            raise _not_ours(path) from error
+        if stat.S_IMODE(mode) & 0o077:
+            raise ConfigError(
+                "other users may read the key that evidence is signed with",
+                subject=str(path),
+                remedy=f"chmod 600 {path}; if somebody may have read it, then `venturalitica-agent key rotate`",
+            )
+        return text[: text.index(_PUBLIC)].encode(), public
+
+    def _make(self, path: Path) -> None:
+        (self.folder / "public").mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder.chmod(0o700)
+        private, public = new_key()
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        _write(draft, private + public.encode(), 0o600)
+        # A link, unlike a rename, doesn't take the place of a key that another process made meanwhile.
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(draft)
+        draft.unlink()
+        _flush(self.folder)
+
+
+def _not_ours(path: Path) -> ConfigError:
+    return ConfigError(
+        "this is not a key pair that was made here",
+        subject=str(path),
+        remedy="put the file back from a copy; or remove it, and a new key is made: what is in `public/` stays",
+    )
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """A new file, whole and on the disk; one of the same name that is there already stays."""
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+
+
+def _flush(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,130 @@
+"""Signs evidence and keeps the log of what was decided, by which policies, waivers and keys.
+
+Everything here may be done again at any time: what is in the log already stays as it is, and evidence that is built
+again gets the signature and the proof of the first time.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from venturalitica_agent.attest import dsse, note
+from venturalitica_agent.attest.keys import Keys
+from venturalitica_agent.attest.sign import Signer, key_id
+from venturalitica_agent.attest.statement import statement
+from venturalitica_agent.domain.evidence import Decision, EvidenceBundle, canonical
+from venturalitica_agent.domain.history import moment
+from venturalitica_agent.domain.policy import Policy
+from venturalitica_agent.state.log import Log, LogEntry
+
+ATTESTATION, SIGSTORE = "attestation.dsse.json", "bundle.sigstore.json"
+PROOF, PUBLIC_KEY = "inclusion.tlog-proof", "audit.pub"
+
+
+class _Head:
+    """Signs checkpoints; a log that begins gets a name that no other one has."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+        self.public_key = signer.public_key
+        self.origin = f"venturalitica.log/{secrets.token_hex(8)}"
+
+    def checkpoint(self, origin: str, size: int, root: bytes) -> str:
+        return note.checkpoint(origin, size, root, self._signer)
+
+
+class Notary:
+    """What signs and logs. Safe from several threads and processes."""
+
+    def __init__(self, keys: Keys, log: Log, *, clock: Callable[[], float] = time.time) -> None:
+        self.keys = keys
+        self.log = log
+        self._clock = clock
+
+    def attest(
+        self, decision: Decision, policy: Policy, bundle: EvidenceBundle, *, since: float | None
+    ) -> EvidenceBundle:
+        """Log the verdict and return its evidence with attestation, proof and public key among its files.
+
+        Args:
+            since: when this version of the policy first came into force, by our clock; None when that isn't known.
+        """
+        if since is not None:
+            self.note_policy(policy.ref, policy.digest, since)
+        payload = statement(decision, policy, bundle, since=None if since is None else _instant(since))
+        digest = sha256(payload).hexdigest()
+        entry = self.log.entry(f"verdict:{digest}")
+        if entry is None:
+            signer = self.keys.signer()
+            facts = {
+                "audit_id": decision.audit_id,
+                "decided_at": decision.decided_at,
+                "evidence": bundle.digest,
+                "policy": policy.ref,
+                "policy_digest": policy.digest,
+                "run_id": decision.run_facts.get("run_id"),
+                "statement": digest,
+                "status": decision.verdict.status.value,
+                "store": decision.store,
+            }
+            signature = signer.sign(dsse.signed_bytes(payload))
+            entry = self._append("verdict", digest, facts, signer, signature)
+        signed = (payload, entry.signature, entry.public_key)
+        added = {
+            ATTESTATION: dsse.envelope(*signed),
+            SIGSTORE: dsse.sigstore_bundle(*signed),
+            PROOF: note.inclusion_proof(entry.content, entry.number, entry.path, entry.checkpoint),
+            PUBLIC_KEY: entry.public_key.encode(),
+        }
+        inside = {f"{bundle.folder}/{name}": content for name, content in added.items()}
+        return replace(bundle, files={**bundle.files, **inside})
+
+    def note_key(self) -> None:
+        """Log the key that signs now."""
+        public_key = self.keys.current()
+        if self.log.entry(f"key:{key_id(public_key)}") is None:
+            facts = {"key": key_id(public_key), "public_key": public_key}
+            self._append("key", facts["key"], facts, self.keys.signer())
+
+    def note_policy(self, ref: str, digest: str, since: float) -> None:
+        """Log that a version of a policy was put in force."""
+        about = f"{digest}@{_instant(since)}"
+        if self.log.entry(f"policy:{about}") is None:
+            facts = {"policy": ref, "policy_digest": digest, "since": _instant(since)}
+            self._append("policy", about, facts, self.keys.signer())
+
+    def note_waivers(self, digest: str) -> None:
+        """Log the digest of a file of waivers; empty where there is none."""
+        if digest and self.log.entry(f"waivers:{digest}") is None:
+            self._append("waivers", digest, {"waivers_digest": digest}, self.keys.signer())
+
+    def rotate(self) -> tuple[str, str]:
+        """Sign with a new key from now on; returns the ids of the old one and of the new one.
+
+        The old key signs the log's entry that names the new one, so who trusts the old one can trust the new one. A
+        rotation that was interrupted is finished by the next.
+        """
+        self.note_key()
+        signer, public_key = self.keys.signer(), self.keys.next()
+        old, new = key_id(signer.public_key), key_id(public_key)
+        self._append("key", new, {"key": new, "public_key": public_key, "replaces": old}, signer)
+        self.keys.take_next()
+        return old, new
+
+    def _append(
+        self, kind: str, about: str, facts: Mapping[str, Any], signer: Signer, signature: bytes = b""
+    ) -> LogEntry:
+        now = self._clock()
+        content = canonical({"kind": kind, "logged_at": moment(now), **facts})
+        return self.log.append(f"{kind}:{about}", content, _Head(signer), signature=signature, now=now)
+
+
+def _instant(seconds: float) -> str:
+    """A time of our clock as RFC 3339 UTC, to the millisecond as trackers know the start of a run."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
