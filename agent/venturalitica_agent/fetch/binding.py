@@ -20,6 +20,8 @@ _FAMILIES: tuple[frozenset[str], ...] = tuple(
     )
 )
 
+_BY = {"declared": " in agent.yaml", "run": " as the training code declares"}
+
 
 def bind(
     role: str, columns: Sequence[str], declared: ColumnBinding | None = None, *, auto: bool = False, where: str = "data"
@@ -27,14 +29,14 @@ def bind(
     """The column of `role` among `columns`.
 
     Args:
-        declared: agent.yaml's binding; when it is given, nothing else is tried.
+        declared: agent.yaml's binding or the training code's; when it is given, nothing else is tried.
         auto: allow synonyms (case apart); the binding then says "inferred".
         where: what the columns belong to, for the message: "evaluation data".
     """
     if declared is not None:
         if declared.column in columns:
             return declared
-        return _missing(role, declared.column, columns, where)
+        return _missing(role, declared.column, columns, where, _BY.get(declared.how, ""))
     if role in columns:
         return ColumnBinding(role, role, "name")
     if auto:
@@ -55,9 +57,9 @@ def _means(column: str, role: str) -> bool:
     return word == wanted or any(word in family and wanted in family for family in _FAMILIES)
 
 
-def _missing(role: str, column: str, columns: Sequence[str], where: str) -> Problem:
+def _missing(role: str, column: str, columns: Sequence[str], where: str, by: str = "") -> Problem:
     close = nearest(column, columns)
-    subject = f"role {shown(role)}" if column == role else f"role {shown(role)} (column {shown(column)} in agent.yaml)"
+    subject = f"role {shown(role)}" if column == role else f"role {shown(role)} (column {shown(column)}{by})"
     return Problem(
         f"{subject} has no column in the {where}; its columns are {listed(columns, 30)}"
         + (f"; nearest: {shown(close)}" if close else ""),

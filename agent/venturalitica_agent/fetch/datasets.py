@@ -16,6 +16,7 @@ from venturalitica_agent.domain.run import LoggedDataset, Run
 from venturalitica_agent.domain.subject import DataRef
 from venturalitica_agent.errors import PermanentError, RunChanged, RunGone, UntrustedInput
 from venturalitica_agent.fetch.advice import advice_for, say_where
+from venturalitica_agent.fetch.declaration import RUN
 from venturalitica_agent.fetch.problems import Unfit, listed
 from venturalitica_agent.fetch.references import Reference, inside, pick
 from venturalitica_agent.fetch.sources import (
@@ -35,6 +36,7 @@ _WORDS = {
     Split.TRAINING: frozenset(("train", "training")),
 }
 _OURS = ("venturalitica/", "policy_snapshot/")
+_DECLARED = " (declared by the training code)"
 _MAX_TABLES = 10
 _TOLD = 5
 
@@ -71,8 +73,13 @@ class Finder:
         self._advice = advice_for(run)
 
     def declared(self, split: Split, ref: DataRef) -> Found:
-        """What agent.yaml names. Raises Unfit or UntrustedInput when it can't be had; there is no second choice."""
+        """What agent.yaml names, or what the training code declares where agent.yaml doesn't.
+
+        Raises Unfit or UntrustedInput when it can't be had; there is no second choice.
+        """
         match ref.kind:
+            case kind if kind == RUN:
+                return self._from_artifact(split, self._declared_artifact(split, ref.value), by=_DECLARED)
             case "artifact":
                 return self._from_artifact(split, self._matching(ref.value))
             case "dataset":
@@ -174,6 +181,16 @@ class Finder:
         files = self._store.list_files(self._run.ref.run_id)
         return tuple(f for f in files if not f.path.startswith(_OURS) and ".artifact.uploading." not in f.path)
 
+    def _declared_artifact(self, split: Split, path: str) -> RemoteFile:
+        file = next((f for f in self._files if f.path == path), None)
+        if file is None:
+            raise Unfit(
+                f"the training code declares {shown(path)} as its {split} data, but the run has no such artifact",
+                remedy=f"{self._advice.log_file}, or {say_where(self._advice, split)}",
+                code="missing",
+            )
+        return file
+
     def _matching(self, pattern: str) -> RemoteFile:
         expression = _glob(pattern)
         matches = [f for f in self._files if expression.fullmatch(f.path)]
@@ -202,8 +219,8 @@ class Finder:
                 found.append(self._from_artifact(split, file))
         return found
 
-    def _from_artifact(self, split: Split, file: RemoteFile) -> Found:
-        source = from_artifact(self._store, self._run, file)
+    def _from_artifact(self, split: Split, file: RemoteFile, by: str = "") -> Found:
+        source = from_artifact(self._store, self._run, file, by and f"artifact {file.path} of the run{by}")
         exact = self._about(file)
         if exact:
             return Found(source, exact, same=True)

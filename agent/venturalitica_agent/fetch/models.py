@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import PurePosixPath
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 from venturalitica_agent.domain.run import LoggedModel, Run
 from venturalitica_agent.domain.subject import ModelSubject
 from venturalitica_agent.fetch.advice import advice_for
 from venturalitica_agent.fetch.cache import Cache, Entry
+from venturalitica_agent.fetch.declaration import DeclaredModel
 from venturalitica_agent.fetch.mlmodel import ModelDescription, parse_mlmodel, parse_requirements
 from venturalitica_agent.fetch.modelfile import check_file, find_model_file
 from venturalitica_agent.fetch.problems import Unfit, listed
 from venturalitica_agent.stores.base import Store
-from venturalitica_agent.strict_yaml import MAX_BYTES
+from venturalitica_agent.stores.local_files import safe_relative
+from venturalitica_agent.strict_yaml import MAX_BYTES, shown
 
 MAX_MODEL = 4 << 30
 _MAX_REQUIREMENTS = 1 << 16
 _DESCRIPTION = "MLmodel"
 
 
-def choose_model(run: Run) -> LoggedModel:
+def choose_model(run: Run, declared: DeclaredModel | None = None) -> LoggedModel:
     """The run's model: of those that the tracker calls ready, the one of the latest step, the last logged if several.
 
+    Args:
+        declared: the one that the training code means, which must be the run's own.
+
     Raises:
-        Unfit: the run logged no model, or none that was completely logged.
+        Unfit: the run logged no model, or none that was completely logged, or not the declared one.
     """
+    if declared is not None:
+        return _declared(run, declared)
     ready = [m for m in run.models if m.ready]
     if ready:
         return max(reversed(ready), key=lambda m: m.step)
@@ -44,14 +52,36 @@ def choose_model(run: Run) -> LoggedModel:
     )
 
 
-def fetch_model(store: Store, run: Run, cache: Cache) -> ModelSubject:
+def _declared(run: Run, declared: DeclaredModel) -> LoggedModel:
+    keys = ("model_id", "path", "name")
+    told = next(key for key in keys if getattr(declared, key))
+    meant = [m for m in run.models if getattr(m, told) == getattr(declared, told)]
+    if not meant and told == "path":  # a folder among the artifacts that the tracker doesn't know as a model
+        return LoggedModel(name=declared.name or declared.path, location=run.artifact_uri, path=declared.path)
+    ready = [m for m in meant if m.ready]
+    if ready:
+        return ready[-1]
+    name = shown(getattr(declared, told))
+    state = (
+        f"was not completely logged (the tracker doesn't call it {advice_for(run).ready})" if meant else "is not there"
+    )
+    raise Unfit(
+        f"the model {name} that the training code declares as the run's {state}; "
+        f"the run's models are {listed([m.name for m in run.models]) or 'none'}",
+        remedy="look for an error of logging it in the training output and log the model again",
+        code="missing",
+    )
+
+
+def fetch_model(store: Store, run: Run, cache: Cache, declared: DeclaredModel | None = None) -> ModelSubject:
     """Copy the run's model into the cache and describe it, by its `MLmodel` or as the one model file that it is.
 
     Raises:
         Unfit: there is no model to audit. UntrustedInput: there is one that must not be loaded.
     """
-    model = choose_model(run)
-    entry = cache.add(lambda folder: store.fetch_model(run.ref.run_id, model, folder), limit=MAX_MODEL)
+    model = choose_model(run, declared)
+    fetch = store.fetch_model if model in run.models else partial(_fetch_artifacts, store)
+    entry = cache.add(lambda folder: fetch(run.ref.run_id, model, folder), limit=MAX_MODEL)
     names = [f.name for f in entry.files]
     home, description = _describe(entry, names)
     check_file(entry.path, names, description)
@@ -70,6 +100,21 @@ def fetch_model(store: Store, run: Run, cache: Cache) -> ModelSubject:
         model_id=model.model_id,
         environment=parse_requirements(pinned.decode("utf-8", "replace")) | dict(description.environment),
     )
+
+
+def _fetch_artifacts(store: Store, run_id: str, model: LoggedModel, folder: Path) -> None:
+    """The files below a path among the run's artifacts, or the one file that the path is."""
+    inside = f"{model.path}/"
+    files = [f.path for f in store.list_files(run_id) if f.path.startswith(inside) or f.path == model.path]
+    if not files:
+        raise Unfit(
+            f"the training code declares {shown(model.path)} as the run's model, but there is no such artifact",
+            remedy="look for an error of logging it in the training output and log the model again",
+            code="missing",
+        )
+    for path in map(safe_relative, files):
+        name = path.name if str(path) == model.path else path.relative_to(model.path)
+        store.fetch_file(run_id, str(path), folder / name)
 
 
 def _describe(entry: Entry, names: list[str]) -> tuple[PurePosixPath, ModelDescription]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_COLUMNS = 10_000
+TOO_LARGE = "large"  # code of what can't be read at once, and perhaps in pieces
 MAX_ROWS = 50_000_000
 MAX_CELLS = 400_000_000
 MAX_BYTES = 4 << 30  # of the columns that are read at once
@@ -70,9 +71,11 @@ def read(path: Path, columns: Sequence[str] | None = None, *, with_index: bool =
     if not read:
         return pd.DataFrame(index=pd.RangeIndex(layout.rows))
     if layout.rows * max(len(read), 1) > MAX_CELLS:
-        raise unreadable(f"{layout.rows:,} rows x {len(read):,} columns are too many cells")
+        raise unreadable(f"{layout.rows:,} rows x {len(read):,} columns are too many cells", TOO_LARGE)
     if (size := _promised(file, read)) > MAX_BYTES:
-        raise unreadable(f"the columns to read unpack to {size:,} bytes; at most {MAX_BYTES:,} are read at once")
+        raise unreadable(
+            f"the columns to read unpack to {size:,} bytes; at most {MAX_BYTES:,} are read at once", TOO_LARGE
+        )
     text = [n for n in read if is_text(schema.field(n).type)]
     try:
         table = _decode(_together(open_file(path, text), read), text)
@@ -163,7 +166,7 @@ def _together(file: Any, columns: list[str]) -> Any:
     for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
         size += batch.nbytes
         if size > MAX_BYTES:
-            raise unreadable(f"unpacks to more than {MAX_BYTES:,} bytes")
+            raise unreadable(f"unpacks to more than {MAX_BYTES:,} bytes", TOO_LARGE)
         found.append(batch)
     schema = pa.schema([file.schema_arrow.field(n) for n in columns])
     table = pa.Table.from_batches(found, None if found else schema)
@@ -179,7 +182,7 @@ def _decode(table: Any, text: Sequence[str]) -> Any:
         column = table.column(name)
         left -= sum(text_bytes(chunk) for chunk in column.chunks)
         if left < 0:
-            raise unreadable(f"the text in {shown(name)} unpacks to more than {MAX_BYTES:,} bytes")
+            raise unreadable(f"the text in {shown(name)} unpacks to more than {MAX_BYTES:,} bytes", TOO_LARGE)
         table = table.set_column(table.schema.get_field_index(name), name, column.cast(pa.large_string()))
     return table
 
@@ -247,10 +250,10 @@ def short(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def unreadable(what: str) -> Unfit:
+def unreadable(what: str, code: str = "unreadable") -> Unfit:
     """The error for a file that can't be read, to be raised."""
     return Unfit(
         f"the parquet file can't be read: {what}",
         remedy="write it again with DataFrame.to_parquet",
-        code="unreadable",
+        code=code,
     )

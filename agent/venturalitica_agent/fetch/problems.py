@@ -15,7 +15,7 @@ class Unfit(PermanentError):
     """A part of the subject can't be had.
 
     `code` is "missing" (nothing there), "ambiguous" (several, and we don't guess), "unreadable" (there, but broken),
-    "unsupported" (there, but of a kind that we don't audit) or "unavailable".
+    "large" (too large to be held at once), "unsupported" (there, but of a kind that we don't audit) or "unavailable".
     """
 
     def __init__(self, what: str, *, subject: str = "", remedy: str = "", code: str = "unavailable") -> None:

@@ -24,6 +24,7 @@ from venturalitica_agent.errors import PermanentError, RunChanged, RunGone, Untr
 from venturalitica_agent.fetch.binding import bind
 from venturalitica_agent.fetch.cache import Cache
 from venturalitica_agent.fetch.datasets import Finder, Found
+from venturalitica_agent.fetch.declaration import Declaration
 from venturalitica_agent.fetch.digests import claim_of, compare, compare_bytes
 from venturalitica_agent.fetch.models import fetch_model
 from venturalitica_agent.fetch.problems import as_problem, listed
@@ -36,13 +37,22 @@ _FILE = "data"
 
 
 def fetch_subject(
-    store: Store, run: Run, needs: Needs, plan: DataPlan, cache: Cache, *, roots: Sequence[Path]
+    store: Store,
+    run: Run,
+    needs: Needs,
+    plan: DataPlan,
+    cache: Cache,
+    *,
+    roots: Sequence[Path],
+    declaration: Declaration | None = None,
 ) -> Subject:
     """Fetch what `needs` asks for and nothing else.
 
     Args:
         plan: what agent.yaml says of data and columns for this audit.
         roots: folders below which the source of a logged dataset may be read; relative sources are looked for there.
+        declaration: what the training code says of what agent.yaml leaves open. Its word on predictions is like a
+            column of that name: the next best witness, never preferred to the model.
 
     Returns:
         The subject. What is wrong with the run's model or data is in its `problems`, by "model", a split, or
@@ -51,26 +61,28 @@ def fetch_subject(
     Raises:
         StoreUnavailable, CacheUnavailable: try again later. RunGone, RunChanged: this audit has no object any more.
     """
+    said = declaration or Declaration()
+    told = said.under(plan)
     problems: dict[str, Problem] = {}
     data: dict[str, DataSubject] = {}
     finder = Finder(store, run, roots, lambda source: describe(_copy(source, cache)[0], source.format).columns)
     for split, wanted in sorted(needs.splits.items()):
-        table = _or_problem(partial(_fetch_split, finder, run, split, wanted, plan, cache), problems, split.value)
+        table = _or_problem(partial(_fetch_split, finder, run, split, wanted, told, cache), problems, split.value)
         if table is not None:
             data[split.value] = table
 
-    binding = _bind_columns(needs, plan, data, problems)
+    binding = _bind_columns(needs, told, data, problems)
     answered = {role for role in needs.predictions if role in plan.columns}
     binding |= _bind_predictions(answered, needs, plan, data, problems)
     binding |= _bind_scores(needs, plan, data, problems)
     model = None
     if needs.predictions - answered or needs.model:
-        model = _or_problem(partial(fetch_model, store, run, cache), problems, "model")
+        model = _or_problem(partial(fetch_model, store, run, cache, said.model), problems, "model")
         if model is None:
             # Without a model a column of that very name is the next best witness; it is never preferred to one.
-            named = {r for r in needs.predictions - answered if _everywhere(r, needs, data)}
-            binding |= _bind_predictions(named, needs, plan, data, problems)
-            binding |= _bind_scores(needs, plan, data, problems, named=True)
+            named = {r for r in needs.predictions - answered if _everywhere(r, needs, data, _column_name(r, told))}
+            binding |= _bind_predictions(named, needs, told, data, problems)
+            binding |= _bind_scores(needs, told, data, problems, named=True)
     return Subject(model=model, data=data, binding=binding, problems=problems)
 
 
@@ -210,6 +222,6 @@ def _bind(
     return binding
 
 
-def _everywhere(role: str, needs: Needs, data: dict[str, DataSubject]) -> bool:
+def _everywhere(role: str, needs: Needs, data: dict[str, DataSubject], column: str) -> bool:
     tables = [data.get(split.value) for split, wanted in needs.splits.items() if role in wanted.predictions]
-    return all(table is not None and role in table.columns for table in tables)
+    return all(table is not None and column in table.columns for table in tables)

@@ -142,6 +142,31 @@ def read_batches(path: Path, format_: str, columns: Sequence[str], *, rows: int 
     yield from pa.Table.from_pandas(frame, preserve_index=False).to_batches(max_chunksize=rows)
 
 
+def read_pieces(path: Path, format_: str, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """The same rows as `read_batches` gives, as frames whose columns hold the same types in all of them.
+
+    Whole numbers and booleans have pandas' nullable types: else what a column holds would depend on whether a value
+    happens to be missing in a piece.
+
+    Raises:
+        Unfit: while they are read, as `read_batches`.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    nullable = {
+        getattr(pa, f"{u}int{n}")(): getattr(pd, f"{u.upper()}Int{n}Dtype")()
+        for u in ("", "u")
+        for n in (8, 16, 32, 64)
+    }
+    nullable[pa.bool_()] = pd.BooleanDtype()
+    try:
+        for batch in read_batches(path, format_, columns):
+            yield batch.to_pandas(types_mapper=nullable.get)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise json_table.unreadable(" ".join(str(error).split())[:200]) from error
+
+
 def missing_cells(path: Path, format_: str) -> tuple[int, int]:
     """How many cells of all readable columns are missing, as pandas counts, and how many there are.
 
