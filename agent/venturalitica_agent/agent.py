@@ -10,6 +10,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from venturalitica_agent.attest.keys import Keys
+from venturalitica_agent.attest.notary import Notary
 from venturalitica_agent.auditor import Auditor
 from venturalitica_agent.claim.engine import Engine
 from venturalitica_agent.claim.in_force import PoliciesInForce
@@ -27,6 +29,7 @@ from venturalitica_agent.sandbox.launcher import Limits, Sandbox
 from venturalitica_agent.sandbox.own_metrics import enlist
 from venturalitica_agent.settings import Settings, StoreSettings
 from venturalitica_agent.state.ledger import Ledger
+from venturalitica_agent.state.log import Log
 from venturalitica_agent.state.policies import PolicyRecord
 from venturalitica_agent.state.records import Records
 from venturalitica_agent.state.tables import open_state
@@ -60,6 +63,7 @@ class Agent:
         for refused in enlist(settings.cache.folder):
             log.warning("metric.refused", metric=refused.subject, reason=refused.what, remedy=refused.remedy)
         self.policy_record = PolicyRecord(self._state)
+        self.notary = Notary(Keys(keys_folder(settings)), Log(self._state))
         self.in_force = PoliciesInForce(settings.policies, self.policy_record, partial(rules_of, settings))
         self.stores: dict[str, AnyStore] = {}
         self._polls: dict[str, float] = {}
@@ -131,6 +135,7 @@ class Agent:
 
     def open(self) -> None:
         """Take the state, start the engine (which takes up what a crash left) and the sandbox."""
+        self._note_policies()
         folder = self.settings.cache.folder
         self.cache = Cache(folder, limit=self.settings.cache.size)
         self.sandbox = sandbox_of(self.settings, folder / "sandbox")
@@ -138,6 +143,7 @@ class Agent:
             store_of=self._store,
             policy_of=self._policy,
             records=self.records,
+            notary=self.notary,
             cache=self.cache,
             sandbox=self.sandbox,
             roots_of=lambda store: (self.settings.folder, *self.stores[store].roots),
@@ -173,10 +179,14 @@ class Agent:
         self.sandbox.close()
         self._state.dispose()
 
-    def prepare(self) -> None:
-        """Have clients imported and a sandbox worker warm before a run ends."""
-        try:
-            self.sandbox.warm(self.settings.sandbox.warm)  # imports on in a process of its own, while we import here
+    def prepare(self, runs: int | None = None) -> None:
+        """Have clients imported and a sandbox worker warm before a run ends.
+
+        Args:
+            runs: how many will be audited, for who knows: no more workers than these wait in vain.
+        """
+        try:  # a worker imports on in a process of its own, while we import here
+            self.sandbox.warm(self.settings.sandbox.warm, at_most=runs)
         except SandboxUnavailable as error:
             log.warning("sandbox.unavailable", reason=error.what, remedy=error.remedy)
         for store in list(self.stores.values()):
@@ -207,6 +217,21 @@ class Agent:
             return False
         return self.auditor.selects(store, ref.experiment_id)
 
+    def refresh_policies(self) -> bool:
+        """Take up changed policies and waivers; returns whether there are any."""
+        changed = self.in_force.refresh()
+        if changed:
+            self._note_policies()
+        return changed
+
+    def _note_policies(self) -> None:
+        """Have in the log the key that signs, every version that was ever in force, and the waivers that count."""
+        book = self.in_force.book
+        self.notary.note_key()
+        for term in sorted((t for terms in book.history.values() for t in terms), key=lambda t: (t.since, t.policy)):
+            self.notary.note_policy(term.ref, term.digest, term.since)
+        self.notary.note_waivers(book.waivers.digest)
+
     def _policy(self, digest: str) -> Policy:
         for policy in self.in_force.book.policies.values():
             if policy.digest == digest:
@@ -219,6 +244,13 @@ class Agent:
             )
         file_name, content = source
         return parse_policy(content, file_name)
+
+
+def keys_folder(settings: Settings) -> Path:
+    """Where the keys that sign evidence are: beside the state where that is a file, else beside the cache."""
+    url = sa.make_url(settings.state)
+    home = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else settings.cache.folder
+    return home.parent / "keys"
 
 
 def sandbox_of(settings: Settings, workdir: Path) -> Sandbox:

@@ -18,6 +18,7 @@ from venturalitica_agent.sandbox.launcher import Sandbox
 from venturalitica_agent.sandbox.own_metrics import ENLISTED, enlist
 from venturalitica_agent.settings import Settings, StoreSettings
 from venturalitica_agent.state.tables import open_state
+from venturalitica_agent.stores.folder import RunFolderStore
 from venturalitica_agent.stores.mlflow_file import MlflowFileStore
 from venturalitica_agent.stores.opening import WandbServer, follows, open_mlflow, open_offline
 
@@ -85,6 +86,10 @@ def _store(given: StoreSettings, settings: Settings) -> str:
             folder = open_offline(given, WandbServer(settings))
             folder.ping()
             return f"can be read; offline runs: {sum(1 for _ in folder.scan())}"
+        case "folder":
+            runs = RunFolderStore(Path(given.uri))
+            runs.ping()
+            return f"can be read; runs: {sum(1 for _ in runs.scan())}"
     return _wandb(given, settings)
 
 

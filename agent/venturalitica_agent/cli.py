@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -36,6 +37,8 @@ app = typer.Typer(
 )
 policy_app = typer.Typer(help="Check policies.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(policy_app, name="policy")
+key_app = typer.Typer(help="The keys that evidence is signed with.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(key_app, name="key")
 
 _PIPED = None if sys.stdout.isatty() else 160  # columns of tables in files and pipes, which have no width of their own
 out = Console(highlight=False, width=_PIPED)
@@ -112,10 +115,11 @@ def _verdict_table(rows: list[dict[str, Any]]) -> Table:
 def run(config: Config = None, verbose: Verbose = False) -> None:
     """The service: audit every run that ends, until stopped."""
     our_logging.configure(verbose=verbose)
+    settings = _settings(config)  # a mistake in it is told before the slow imports
     from venturalitica_agent.agent import Agent
     from venturalitica_agent.daemon import Service
 
-    Service(Agent(_settings(config))).run()
+    Service(Agent(settings)).run()
 
 
 @app.command()
@@ -134,11 +138,12 @@ def audit(
     3 no verdict (error, inconclusive, skip). Runs named with --run are audited again even if they have a verdict.
     """
     our_logging.configure(verbose=verbose)
+    settings = _settings(config)  # a mistake in it is told before the slow imports
     from venturalitica_agent.agent import Agent
     from venturalitica_agent.once import run_once
     from venturalitica_agent.overview import audit_row
 
-    agent = Agent(_settings(config))
+    agent = Agent(settings)
     with _progress("auditing") as advance:
         done = run_once(agent, runs or (), on_progress=advance)
     rows = [audit_row(record) for record in done.verdicts]
@@ -353,6 +358,46 @@ def policy_schema() -> None:
 
 
 @app.command()
+def ui(
+    config: Config = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: web.host.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65_535, help="TCP port; default: web.port.")] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Serve the page and open no browser.")] = False,
+) -> None:
+    """The status page: opened where the service serves it, else served until stopped."""
+    our_logging.configure()
+    from venturalitica_agent.web.server import PageServer
+    from venturalitica_agent.web.showing import open_browser, served_already
+
+    settings = _settings(config)
+    web = replace(settings.web, host=host or settings.web.host, port=port or settings.web.port)
+    settings = replace(settings, web=web)
+    url = served_already(settings)
+    if url:
+        _say(f"the service shows it at {url}")
+        if not no_browser:
+            open_browser(url).join()
+        return
+    page = PageServer(settings)
+    _say(f"the status page is at {page.url}; stop it with Ctrl-C")
+    if not no_browser:
+        open_browser(page.url)
+    page.run()
+
+
+@app.command("web-password")
+def web_password(name: Annotated[str, typer.Argument(help="Who logs in to the status page.")]) -> None:
+    """Print a line for the file that web.users names; asks for the password, or reads it from a pipe."""
+    from venturalitica_agent.web.access import user_line
+
+    if sys.stdin.isatty():
+        password = typer.prompt("password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    _say(user_line(name, password))
+
+
+@app.command()
 def doctor(config: Config = None, as_json: AsJson = False) -> None:
     """What works here, and what to do where it doesn't.
 
@@ -371,6 +416,84 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
             if check.remedy and not check.ok:
                 _say(f"     what to do: {clean(check.remedy)}")
     raise typer.Exit(0 if all(c.ok for c in checks) else 2)
+
+
+@app.command()
+def verify(
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATH|RUN]...", help="Folders of evidence, run ids or their links.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every run that has a verdict.")] = False,
+    keys: Annotated[
+        list[Path] | None,
+        typer.Option("--key", exists=True, dir_okay=False, help="A public key that you trust; default: the service's."),
+    ] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check evidence: offline from a folder, or on the runs that carry it.
+
+    Exit codes: 0 all is ok, 1 something is not what was attested, 2 usage or configuration error, 3 something that is
+    needed can't be checked.
+    """
+    our_logging.configure()
+    from venturalitica_agent.once import run_named
+    from venturalitica_agent.verification import known_keys, verify_folder, verify_runs
+    from venturalitica_verify.outcome import document, exit_code, line
+
+    folders = [Path(target) for target in targets or () if Path(target).is_dir()]
+    runs = [run_named(target, words=True)[0] for target in targets or () if not Path(target).is_dir()]
+    if not (folders or runs or every):
+        raise ConfigError("nothing was named to verify", remedy="name a folder of evidence or a run, or give --all")
+    offline = not (runs or every) and config is None and not Path("agent.yaml").exists()
+    settings = None if offline else _settings(config)
+    trusted = [path.read_bytes() for path in keys or ()] or (known_keys(settings) if settings else [])
+    found = {name: checks for folder in folders for name, checks in verify_folder(folder, trusted).items()}
+    if settings is not None and (runs or every):
+        found |= verify_runs(settings, None if every else runs, trusted)
+    code = exit_code(check for checks in found.values() for check in checks)
+    if as_json:
+        _print_json(document(found, code))
+    else:
+        for name, checks in found.items():
+            _say("\n".join([clean(name), *map(line, checks)]))
+    raise typer.Exit(code)
+
+
+@key_app.command("show")
+def key_show(config: Config = None, as_json: AsJson = False) -> None:
+    """The key that signs now, those before it, and the name of the log."""
+    from venturalitica_agent.signing import key_document
+
+    document = key_document(_settings(config))
+    if as_json:
+        _print_json(document)
+        return
+    _say(f"log: {document['log'] or 'no entry yet'}")
+    for row in document["keys"]:
+        _say(f"{row['id']}  {'signs now' if row['signs'] else 'replaced'}")
+
+
+@key_app.command("export")
+def key_export(
+    every: Annotated[bool, typer.Option("--all", help="Also the keys that were replaced.")] = False,
+    config: Config = None,
+) -> None:
+    """Print the public key, for whoever checks evidence."""
+    from venturalitica_agent.signing import key_document
+
+    for row in key_document(_settings(config))["keys"]:
+        if row["signs"] or every:
+            sys.stdout.write(row["public_key"])
+
+
+@key_app.command("rotate")
+def key_rotate(config: Config = None) -> None:
+    """Sign with a new key from now on. Old evidence stays verifiable; the old private key is destroyed."""
+    from venturalitica_agent.signing import rotate_key
+
+    old, new = rotate_key(_settings(config))
+    _say(f"{old} is replaced by {new}; the log's entry that says so is signed by the old one")
 
 
 @app.command()

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -22,11 +22,16 @@ from venturalitica_agent.detect.poll import Poll
 from venturalitica_agent.detect.watch import FolderWatch
 from venturalitica_agent.domain.ledger import Entry, Phase
 from venturalitica_agent.domain.run import RunRef
-from venturalitica_agent.errors import RetryableError
+from venturalitica_agent.errors import AgentError, RetryableError
 from venturalitica_agent.logging import get_logger
+from venturalitica_agent.state.services import announced, services_folder
 from venturalitica_agent.stores.mlflow_file import MlflowFileStore
 from venturalitica_agent.stores.mlflow_sqlite import MlflowSqliteStore
 from venturalitica_agent.stores.opening import AnyStore
+from venturalitica_agent.web.access import read_access
+
+if TYPE_CHECKING:
+    from venturalitica_agent.web.server import PageServer
 
 log = get_logger(__name__)
 
@@ -53,11 +58,18 @@ class _Watched:
 
 
 class Service:
-    """Runs until `stop`. Threads: one per watched store, the engine's, the scheduler's, and the caller's of `run`."""
+    """Runs until `stop`. Threads: one per watched store, the engine's, the scheduler's, the page's, and the caller's.
+
+    Raises:
+        ConfigError: anyone could read the status page from another machine.
+    """
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._settings = agent.settings
+        if self._settings.web.serve:
+            read_access(self._settings)
+        self._page: PageServer | None = None
         self._wake = threading.Event()
         self._stopping = threading.Event()
         # One slow server must not keep the others waiting; a turn that was late is still wanted, once.
@@ -83,6 +95,8 @@ class Service:
                 signal.signal(number, lambda *_: self.stop())
         agent = self._agent
         agent.open()
+        known = contextlib.ExitStack()
+        known.enter_context(announced(services_folder(os.environ), agent.state_shown, agent.stores))
         try:
             log.info(
                 "service.started",
@@ -98,17 +112,39 @@ class Service:
             if agent.follows:
                 self._at(0.0, "discover", self._discover, 0)
             self._at(self._policy_check, "policies", self._look_at_policies)
+            if self._settings.web.serve:
+                self._at(0.0, "web", self._serve_page)
             _notify("READY=1")
             self._work()
         finally:
             log.info("service.stopping")
             _notify("STOPPING=1")
+            known.close()
             self._scheduler.shutdown(wait=False)
+            if self._page is not None:
+                self._page.stop()
             for watched in self._watched:
                 if watched.watcher is not None:
                     watched.watcher.stop()
             agent.close()
             log.info("service.stopped")
+
+    def _serve_page(self) -> None:
+        """Serve the status page on a thread of its own. Audits don't need it, so they go on without it."""
+        from venturalitica_agent.web.server import PageServer  # 20 MB that nobody else needs
+
+        try:
+            self._page = PageServer(self._settings)
+        except AgentError as error:
+            log.warning("web.failed", reason=error.what, subject=error.subject, remedy=error.remedy)
+            return
+        except Exception:
+            log.exception("web.failed", remedy="`venturalitica ui` serves the page in a process of its own")
+            return
+        self._page.start()
+        log.info("web.started", url=self._page.url)
+        if self._stopping.is_set():
+            self._page.stop()
 
     # -- the work loop --------------------------------------------------------------------------------------
     def _work(self) -> None:
@@ -224,7 +260,7 @@ class Service:
     def _look_at_policies(self) -> None:
         """Take up changed policies; what they ask of old runs is due at once."""
         with self._surviving("policies"):
-            if self._agent.in_force.refresh():
+            if self._agent.refresh_policies():
                 self._agent.auditor.reconsider()
                 self._wake.set()
             if self._agent.auditor.mind_waivers():

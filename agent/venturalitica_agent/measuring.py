@@ -5,7 +5,7 @@ The pipeline's middle, where three stages and the sandbox meet; the stages don't
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,15 +19,17 @@ from venturalitica_agent.domain.policy import Control, Policy, Split
 from venturalitica_agent.domain.run import Run
 from venturalitica_agent.domain.subject import DataSubject, Predictions, Problem, Subject
 from venturalitica_agent.domain.verdict import Measurement, Unmeasured
-from venturalitica_agent.errors import PermanentError, SandboxError, SandboxUnavailable
+from venturalitica_agent.errors import PermanentError, RunChanged, RunGone, SandboxError, SandboxUnavailable
 from venturalitica_agent.stores.base import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from venturalitica_agent.evaluate.rows import Rows
     from venturalitica_agent.evaluate.sample import Cells, Sample
     from venturalitica_agent.evaluate.stress import AskedAgain, Stress
     from venturalitica_agent.fetch.cache import Cache
+    from venturalitica_agent.sandbox.handoff import Features
     from venturalitica_agent.sandbox.launcher import Sandbox
 
 # What can be met by the columns that are bound to roles, and by the model's answers; any other need is the whole table.
@@ -48,30 +50,60 @@ _BY_COLUMN = frozenset(
         Need.LOGGED,
     }
 )
+# What can be met by rows that are read in pieces, where the whole table doesn't fit into memory.
+_BY_PIECES = _BY_COLUMN | {Need.ROWS, Need.SPLITS, Need.SIGNATURE}
 
 
 def measure_run(
-    task: AuditTask, policy: Policy, run: Run, store: Store, cache: Cache, sandbox: Sandbox, *, roots: Sequence[Path]
+    task: AuditTask,
+    policy: Policy,
+    run: Run,
+    store: Store,
+    cache: Cache,
+    sandbox: Sandbox,
+    *,
+    roots: Sequence[Path],
+    in_force: Collection[str] = (),
 ) -> tuple[Subject, list[Measurement | Unmeasured], tuple[str, ...]]:
     """One result for every control that applies at training time, and what a reader of them should know.
 
     Args:
         roots: local folders that dataset files of the run may be read from.
+        in_force: SHA-256 of every policy that this run is audited under.
     """
     from venturalitica_agent.evaluate.background import Background
     from venturalitica_agent.evaluate.families import measure_all
     from venturalitica_agent.evaluate.measure import unmeasured
     from venturalitica_agent.evaluate.sample import build_sample, sample_of_audit
+    from venturalitica_agent.fetch.declaration import check_usable, read_declaration
+    from venturalitica_agent.fetch.parquet import TOO_LARGE
+    from venturalitica_agent.fetch.problems import as_problem
     from venturalitica_agent.fetch.subject import fetch_subject
 
     needs = Needs.of(policy.controls)
-    subject = fetch_subject(store, run, needs, task.plan, cache, roots=roots)
+    try:
+        declaration = read_declaration(store, run, cache)
+        if declaration is not None:
+            check_usable(declaration)
+    except (RunGone, RunChanged):
+        raise
+    except PermanentError as error:
+        problem = as_problem(error)
+        undone = [unmeasured(c, problem) for c in policy.controls if not c.skip]
+        return Subject(problems={"declaration": problem}), list[Measurement | Unmeasured](undone), ()
+    subject = fetch_subject(store, run, needs, task.plan, cache, roots=roots, declaration=declaration)
     found: dict[str, Measurement | Unmeasured] = {}
     notes: list[str] = []
+    if declaration is not None:
+        notes += declaration.remarks(task.plan, in_force)
+        task = replace(task, plan=declaration.under(task.plan))
     unread: dict[str, Problem] = {}
     of_audit = [c for c in policy.controls if not c.skip and METRICS[c.metric].of_audit]
     ready = [m.name for m in run.models if m.ready]
-    if subject.model is not None and len(ready) > 1:
+    named = declaration is not None and declaration.model is not None
+    if subject.model is not None and named:
+        notes.append(f"audited is {subject.model.name!r}, the model that the training code declares")
+    elif subject.model is not None and len(ready) > 1:
         notes.append(f"the run logged {len(ready)} models; audited is {subject.model.name!r}, the last one")
     with cache.use(subject):
         for split, wanted in needs.splits.items():
@@ -85,23 +117,23 @@ def measure_run(
                 found |= {c.id: unmeasured(c, problem) for c in controls}
                 continue
             frame = _read(split, data, subject, whole=by_column != controls)
-            if isinstance(frame, Problem) and by_column and by_column != controls:  # maybe too large to be held whole
-                found |= {c.id: unmeasured(c, frame) for c in controls if c not in by_column}
-                controls = by_column
-                frame = _read(split, data, subject, whole=False)
+            rows = None
+            if isinstance(frame, Problem) and by_column != controls:
+                large = frame.code == TOO_LARGE
+                able = [c for c in controls if _needs(c) <= _BY_PIECES] if large else by_column
+                if able:
+                    found |= {c.id: unmeasured(c, frame) for c in controls if c not in able}
+                    controls, rows = able, _in_pieces(split, data) if large else None
+                    frame = _read(split, data, subject, whole=False)
             if isinstance(frame, Problem):
                 unread[split.value] = frame
                 found |= {c.id: unmeasured(c, frame) for c in controls}
                 continue
-            predictions = None
-            if wanted.predictions - set(subject.binding):
-                outcomes = _outcome_columns(task, subject, wanted)
-                predictions, subject = _predict(sandbox, subject, data, outcomes, split)
+            predictions, again, subject = _ask_model(task, sandbox, subject, data, controls, wanted, frame, split)
             cells = _missing_cells(split, data, controls)
-            training = _training_table(controls, subject)
+            training = _training_rows(controls, subject)
             if isinstance(training, Problem):
                 unread[Split.TRAINING.value] = training
-            again = _ask_again(task, sandbox, subject, controls, wanted, frame, predictions, split)
             for target, prediction in sorted({(c.target, c.prediction) for c in controls}):
                 sample = build_sample(
                     frame,
@@ -114,7 +146,7 @@ def measure_run(
                     asked=frozenset[Need]().union(*map(_needs, controls)),
                 )
                 sample = replace(sample, asked_again=again)
-                behind = replace(sample.background, logged=run.metrics)
+                behind = replace(sample.background, logged=run.metrics, rows=rows)
                 behind = behind if training is None else replace(behind, training=training)
                 sample = replace(sample, background=behind)
                 notes += [f"{split.value}: {note}" for about in sample.notes.values() for note in about]
@@ -135,6 +167,7 @@ def _needs(control: Control) -> frozenset[Need]:
 
 def _read(split: Split, data: DataSubject, subject: Subject, *, whole: bool) -> pd.DataFrame | Problem:
     """The columns that are bound to roles, or the whole table, which must then fit into memory."""
+    from venturalitica_agent.fetch.problems import as_problem
     from venturalitica_agent.fetch.tables import read_table, readable_columns
 
     path, bound = Path(data.path), {b.column for b in subject.binding.values()}
@@ -143,7 +176,25 @@ def _read(split: Split, data: DataSubject, subject: Subject, *, whole: bool) -> 
             return read_table(path, data.format)
         return read_table(path, data.format, [c for c in readable_columns(path, data.format) if c in bound])
     except PermanentError as error:  # damage that only reading every page shows
-        return _about(split, Problem(error.what, error.remedy))
+        return _about(split, as_problem(error))
+
+
+def _in_pieces(split: Split, data: DataSubject) -> Rows:
+    """The rows of a table that is too large to be held; they are read whenever they are asked for."""
+    from venturalitica_agent.evaluate.rows import Rows
+    from venturalitica_agent.evaluate.undefined import Undefined
+    from venturalitica_agent.fetch.tables import read_pieces, readable_columns
+
+    path = Path(data.path)
+
+    def pieces(names: Sequence[str]) -> Iterator[pd.DataFrame]:
+        try:
+            yield from read_pieces(path, data.format, names)
+        except PermanentError as error:
+            problem = _about(split, Problem(error.what, error.remedy))
+            raise Undefined(problem.what, remedy=problem.remedy) from error
+
+    return Rows(readable_columns(path, data.format), data.rows, pieces)
 
 
 def _missing_cells(split: Split, data: DataSubject, controls: Sequence[Control]) -> Cells | Problem:
@@ -159,8 +210,11 @@ def _missing_cells(split: Split, data: DataSubject, controls: Sequence[Control])
         return _about(split, Problem(error.what, error.remedy))
 
 
-def _training_table(controls: Sequence[Control], subject: Subject) -> pd.DataFrame | Problem | None:
-    """The training data, or why there are none; None where no control compares the two tables."""
+def _training_rows(controls: Sequence[Control], subject: Subject) -> Rows | Problem | None:
+    """The rows of the training data, or why there are none; None where no control compares the two tables."""
+    from venturalitica_agent.evaluate.rows import Rows
+    from venturalitica_agent.fetch.parquet import TOO_LARGE
+    from venturalitica_agent.fetch.problems import as_problem
     from venturalitica_agent.fetch.tables import read_table
 
     if not any(Need.SPLITS in METRICS[c.metric].needs for c in controls):
@@ -169,9 +223,10 @@ def _training_table(controls: Sequence[Control], subject: Subject) -> pd.DataFra
     if data is None:
         return _about(Split.TRAINING, subject.problems.get(Split.TRAINING.value) or Problem("there are none"))
     try:
-        return read_table(Path(data.path), data.format)
+        return Rows.of(read_table(Path(data.path), data.format))
     except PermanentError as error:  # damage that only reading every page shows
-        return _about(Split.TRAINING, Problem(error.what, error.remedy))
+        problem = as_problem(error)
+        return _in_pieces(Split.TRAINING, data) if problem.code == TOO_LARGE else _about(Split.TRAINING, problem)
 
 
 def _about(split: Split, problem: Problem) -> Problem:
@@ -207,66 +262,76 @@ def _ask_metrics(sandbox: Sandbox, controls: Sequence[Control], sample: Sample) 
     return told
 
 
-def _ask_again(
+def _ask_model(
     task: AuditTask,
     sandbox: Sandbox,
     subject: Subject,
+    data: DataSubject,
     controls: Sequence[Control],
     wanted: SplitNeeds,
     frame: pd.DataFrame,
-    answered: Predictions | None,
     split: Split,
-) -> dict[Stress, AskedAgain | Problem]:
-    """What the model says of disturbed rows, for each way of disturbing them that a control asks for.
+) -> tuple[Predictions | None, dict[Stress, AskedAgain | Problem], Subject]:
+    """What the sandboxed model says of the rows, if a control wants that, and of disturbed rows, for each way of
+    disturbing them that a control asks for. It is started once for all of them, and never sees outcomes.
 
-    Args:
-        answered: its predictions for the rows of `frame`, where it was asked already.
+    Returns:
+        The predictions, the answers by stress, and the subject, with the problem "model" if there are no predictions.
     """
-    from venturalitica_agent.evaluate.stress import AskedAgain, disturb, stress_of, taken
+    from venturalitica_agent.evaluate.stress import AskedAgain, Stressed, disturb, stress_of, taken
     from venturalitica_agent.evaluate.undefined import Undefined
 
-    found: dict[Stress, AskedAgain | Problem] = {}
-    stresses = [stress for stress in dict.fromkeys(map(stress_of, controls)) if stress is not None]
-    if not stresses:
-        return found
-    features, model = frame.drop(columns=_outcome_columns(task, subject, wanted), errors="ignore"), subject.model
-    for stress in stresses:
-        if model is None or "model" in subject.problems:
-            found[stress] = subject.problems.get("model") or Problem("there is no model to ask again")
+    needed = bool(wanted.predictions - set(subject.binding))
+    outcomes = _outcome_columns(task, subject, wanted)
+    model, problem = subject.model, subject.problems.get("model")
+    again: dict[Stress, AskedAgain | Problem] = {}
+    stressed: dict[Stress, Stressed] = {}
+    for stress in dict.fromkeys(map(stress_of, controls)):
+        if stress is None:
+            continue
+        if model is None or problem:
+            again[stress] = problem or Problem("there is no model to ask again")
             continue
         try:
-            stressed = disturb(features, stress, inputs=model.inputs, digest=subject.data[split].file.sha256)
-            answered = answered or sandbox.predict(model, features)
-            again = sandbox.predict(model, stressed.features)
-            found[stress] = AskedAgain(stressed, taken(answered, stressed.rows), again)
-        except SandboxUnavailable as error:
-            found[stress] = Problem(f"sandbox unavailable: {error.what}", error.remedy, code="sandbox")
-        except SandboxError as error:
-            what = f"asked again about rows with {stress.words}, the model gave no predictions: {error.what}"
-            found[stress] = Problem(what, error.remedy)
+            features = frame.drop(columns=outcomes, errors="ignore")
+            stressed[stress] = disturb(features, stress, inputs=model.inputs, digest=subject.data[split].file.sha256)
         except Undefined as nothing:
-            found[stress] = Problem(nothing.what, nothing.remedy)
-    return found
+            again[stress] = Problem(nothing.what, nothing.remedy)
+    if model is None or not (needed or stressed):
+        return None, again, subject
+    try:
+        disturbed = [rows.features for rows in stressed.values()]
+        answered, others = sandbox.predict_also(model, _features(data, outcomes), disturbed)
+    except PermanentError as error:  # also damage in a column that only the model looks at
+        if not needed:
+            return None, again | {stress: _unanswered(error, split, stress) for stress in stressed}, subject
+        problem = _unanswered(error, split)
+        subject = replace(subject, problems={**subject.problems, "model": problem})
+        return None, again | dict.fromkeys([*again, *stressed], problem), subject
+    for (stress, rows), after in zip(stressed.items(), others, strict=True):
+        if isinstance(after, Predictions):
+            again[stress] = AskedAgain(rows, taken(answered, rows.rows), after)
+        else:
+            again[stress] = _unanswered(after, split, stress)
+    return answered if needed else None, again, subject
 
 
-def _predict(
-    sandbox: Sandbox, subject: Subject, data: DataSubject, outcomes: Sequence[str], split: Split
-) -> tuple[Predictions | None, Subject]:
-    """Predictions of the sandboxed model, which never sees `outcomes`. A failure is the subject's problem "model"."""
+def _features(data: DataSubject, outcomes: Sequence[str]) -> Features:
     from venturalitica_agent.fetch.tables import read_batches, readable_columns
     from venturalitica_agent.sandbox.handoff import Features
 
-    if subject.model is None:
-        return None, subject
-    try:
-        path = Path(data.path)
-        columns = tuple(c for c in readable_columns(path, data.format) if c not in outcomes)
-        features = Features(columns, data.rows, partial(read_batches, path, data.format))
-        return sandbox.predict(subject.model, features), subject
-    except SandboxUnavailable as error:
-        problem = Problem(f"sandbox unavailable: {error.what}", error.remedy, code="sandbox")
-    except SandboxError as error:
-        problem = Problem(f"the model gave no predictions on {split.value} data: {error.what}", error.remedy)
-    except PermanentError as error:  # damage in a column that only the model looks at
-        problem = _about(split, Problem(error.what, error.remedy))
-    return None, replace(subject, problems={**subject.problems, "model": problem})
+    path = Path(data.path)
+    columns = tuple(c for c in readable_columns(path, data.format) if c not in outcomes)
+    return Features(columns, data.rows, partial(read_batches, path, data.format))
+
+
+def _unanswered(error: PermanentError, split: Split, stress: Stress | None = None) -> Problem:
+    """Why there are no predictions for the rows, or for disturbed ones."""
+    if isinstance(error, SandboxUnavailable):
+        return Problem(f"sandbox unavailable: {error.what}", error.remedy, code="sandbox")
+    if not isinstance(error, SandboxError):
+        return _about(split, Problem(error.what, error.remedy))
+    if stress is not None:
+        what = f"asked again about rows with {stress.words}, the model gave no predictions: {error.what}"
+        return Problem(what, error.remedy)
+    return Problem(f"the model gave no predictions on {split.value} data: {error.what}", error.remedy)

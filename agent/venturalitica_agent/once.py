@@ -67,9 +67,9 @@ def run_once(
         agent.auditor.reconsider(wanted)
         if wanted is not None:
             agent.auditor.ask_again(wanted)
-        if any(_in(wanted, e) for phase in _OPEN for e in agent.ledger.in_phase(phase)):
+        if due := sum(_in(wanted, e) for phase in _OPEN for e in agent.ledger.in_phase(phase)):
             # The sandbox's worker imports for a second or two; so does MLflow's client. Let them do it side by side.
-            threading.Thread(target=agent.prepare, name="prepare", daemon=True).start()
+            threading.Thread(target=agent.prepare, args=(due,), name="prepare", daemon=True).start()
         entries = _drain(agent, wanted, moved, on_progress)
         return _outcome(agent, wanted, entries, tuple(down), began)
     finally:

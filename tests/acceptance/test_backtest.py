@@ -62,7 +62,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[Pa
     uri = new_database(place.folder)
     place.configure([uri])
     found = Audited(place, uri, training.train(uri), training.train(uri, good=False))
-    place.run("audit", check=1)
+    place.here("audit", check=1)
     return found
 
 
@@ -111,7 +111,7 @@ def test_a_waived_finding_is_shown_and_a_waiver_ends(audited: Audited) -> None:
     place, uri, run = audited.place, audited.uri, audited.bad
     failed = training.tags(uri, run)["venturalitica.evidence"]
     content = audited.waive(3)
-    assert place.json("audit")["audited"] == 1
+    assert place.here("audit")["audited"] == 1
     tags, evidence = training.tags(uri, run), training.evidence(uri, run)
     assert (tags["venturalitica.status"], tags["venturalitica.failed"]) == ("pass", "")
     assert tags["venturalitica.counts"] == "p1 f0 i0 w0 e0 s0 x1"

@@ -80,7 +80,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[Pa
     document = {"stores": [{"mlflow": uri}], "policies": "./policies", "settle": "0s", "audits": audits}
     (place.folder / "agent.yaml").write_text(yaml.safe_dump(document))
     runs = {name: training.log_table(uri, given.frame, into=name) for name, given in CASES.items()}
-    assert place.json("audit", check=1)["audited"] == len(CASES)
+    assert place.here("audit", check=1)["audited"] == len(CASES)
     return Audited(place, uri, runs)
 
 
@@ -141,7 +141,7 @@ def test_text_labels_without_a_positive_class_pass_nothing(audited: Audited) -> 
     assert {f["status"] for f in found.values()} == {"error"}
     assert all("positive" in f["sentence"] + f["remedy"] for f in found.values())
     audited.declare(TEXT, target={"column": "y", "positive": "good"}, prediction="prediction")
-    audited.place.run("audit", "--run", audited.runs[TEXT])
+    audited.place.here("audit", "--run", audited.runs[TEXT])
     assert {f["status"] for f in audited.findings(TEXT).values()} == {"pass"}
 
 
@@ -191,7 +191,7 @@ def test_skipped_controls_are_counted_apart_and_alone_never_pass(place: Workplac
 """
     (place.folder / "policies" / "tiny.yaml").write_text(policy)
     run = training.log_table(uri, pd.DataFrame({"y": [0, 1] * 50}))
-    place.run("audit", check=3)
+    place.here("audit", check=3)
     assert training.status(uri, run) == "skip"
     assert training.tags(uri, run)["venturalitica.counts"] == "p0 f0 i0 w0 e0 s1 x0"
 
@@ -216,9 +216,9 @@ def test_a_point_above_the_threshold_with_an_interval_across_it_does_not_pass(au
 
 def test_an_empty_store_is_not_green(place: Workplace, uri: str) -> None:
     training.experiment(MlflowClient(uri))
-    document = place.json("audit", check=3)
+    document = place.here("audit", check=3)
     assert (document["verdicts"], document["audited"]) == ([], 0)
-    assert place.json("status")["verdicts"] == {}
+    assert place.here("status")["verdicts"] == {}
 
 
 @pytest.mark.xdist_group("service")

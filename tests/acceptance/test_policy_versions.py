@@ -5,16 +5,10 @@ The command is run in this process, where its imports are paid once and not with
 
 from __future__ import annotations
 
-import io
-import json
-from contextlib import redirect_stdout
-from typing import Any
-
 import pytest
 import training
 from workplace import Workplace
 
-from venturalitica_agent.cli import app
 from venturalitica_agent.errors import ConfigError
 
 POLICY = """\
@@ -39,13 +33,6 @@ def log_run(uri: str) -> str:
     return training.log_table(uri, rows)
 
 
-def command(place: Workplace, *words: str) -> Any:
-    """The document that a command prints with `--json`."""
-    with redirect_stdout(io.StringIO()) as printed:
-        app([*words, "--config", str(place.folder / "agent.yaml"), "--json"], standalone_mode=False)
-    return json.loads(printed.getvalue())
-
-
 def test_the_version_of_the_run_s_start_decides_until_a_later_one_asks_for_old_runs(place: Workplace, uri: str) -> None:
     def told(run: str) -> tuple[str, str, str]:
         tags = training.tags(uri, run)
@@ -54,37 +41,37 @@ def test_the_version_of_the_run_s_start_decides_until_a_later_one_asks_for_old_r
 
     write(place, "1.0", 0.8)
     first = log_run(uri)
-    command(place, "audit")
+    place.here("audit")
     assert told(first) == ("tiny@1.0", "pass", "fail")
     assert "before any version was on record" in training.evidence(uri, first)["notes"][0]
 
     second = log_run(uri)
     write(place, "1.1", 0.99)
-    command(place, "audit")
+    place.here("audit")
     assert told(second) == ("tiny@1.0", "pass", "pass")
     assert "in force when the run started" in training.evidence(uri, second)["notes"][0]
 
     third = log_run(uri)
-    assert command(place, "audit")["exit_code"] == 1
+    assert place.here("audit", check=1)["exit_code"] == 1
     assert told(third) == ("tiny@1.1", "fail", "pass")
     assert told(first) == ("tiny@1.0", "pass", "fail")
 
     write(place, "1.2", 0.7, on_change="{re-audit-since: 1d}")
-    assert command(place, "audit")["audited"] == 3
+    assert place.here("audit")["audited"] == 3
     assert {told(run) for run in (first, second, third)} == {("tiny@1.2", "pass", "fail")}
     assert len(training.evidence_folders(uri, third)) == 2
 
     write(place, "1.2", 0.6)
     with pytest.raises(ConfigError, match=r"tiny@1\.2 is on record with other bytes"):
-        command(place, "audit")
+        place.here("audit")
 
-    history = command(place, "policy", "history", "tiny")
+    history = place.here("policy", "history", "tiny")
     assert [(v["version"], v["until"] is None) for v in history] == [("1.0", False), ("1.1", False), ("1.2", True)]
-    changes = command(place, "policy", "diff", "1.0", "v1.1")["changes"]
+    changes = place.here("policy", "diff", "1.0", "v1.1")["changes"]
     assert [(change["kind"], change["control"]) for change in changes] == [("tightened", "accuracy")]
 
 
 def test_a_version_that_is_not_on_record_is_told_with_those_that_are(place: Workplace, uri: str) -> None:
     with pytest.raises(ConfigError, match="neither a file nor a version") as refused:
-        command(place, "policy", "diff", "1.0", "2.0")
+        place.here("policy", "diff", "1.0", "2.0")
     assert "versions on record: none" in refused.value.remedy

@@ -37,12 +37,12 @@ def test_a_run_that_is_rewritten_in_a_loop_is_audited_once_and_rightly(place: Wo
             writer.kill()
             writer.wait()
             meta.write_text(whole)
-            eventually(lambda: place.json("status")["due"] == 0, workplace=place)
+            eventually(lambda: place.here("status")["due"] == 0, workplace=place)
             published = [e["run"] for e in place.events("audit.published")]
     finally:
         writer.kill()
     assert training.status(uri, run) == "fail"
     assert sorted(published) == sorted([run, quiet])
     assert len(training.evidence_folders(uri, run)) == 1
-    (store,) = place.json("status")["stores"]
+    (store,) = place.here("status")["stores"]
     assert store["runs"] == {"done": 2}

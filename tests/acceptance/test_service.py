@@ -66,7 +66,7 @@ def test_late_inputs_and_resumed_runs_are_audited_again(served: Served, kind: st
     late = Dataset(name="late", digest="1234abcd", source_type="local", source='{"uri": "elsewhere.csv"}')
     client.log_inputs(run, [DatasetInput(late, [InputTag("mlflow.data.context", "eval")])])
     eventually(lambda: len(served.published(run)) == 3, workplace=served.place)
-    eventually(lambda: served.place.json("status")["due"] == 0, workplace=served.place)
+    eventually(lambda: served.place.here("status")["due"] == 0, workplace=served.place)
     # the same model, data and policy: the same evidence place
     assert len(training.evidence_folders(uri, run)) == 1
     assert len(served.published(run)) == 3
@@ -87,7 +87,7 @@ def test_two_agents_on_one_state_do_not_audit_twice(served: Served) -> None:
 def test_what_is_missing_is_an_error_with_its_remedy(place: Workplace, store_uris: list[str]) -> None:
     """A run without data or without a model gets `error`, never a pass, and says what to do."""
     runs = {training.train(uri, **{part: False}): uri for uri in store_uris for part in ("data", "model")}
-    document = place.json("audit", check=3)
+    document = place.here("audit", check=3)
     assert {v["run_id"]: v["status"] for v in document["verdicts"]} == dict.fromkeys(runs, "error")
     for run, uri in runs.items():
         evidence = training.tags(uri, run)["venturalitica.evidence"]
@@ -120,6 +120,10 @@ def test_a_killed_service_goes_on_where_it_was(place: Workplace, store_uris: lis
         assert training.status(uri, run) == ("pass" if good else "fail")
         assert len(training.evidence_folders(uri, run)) == 1
         assert training.run_info(uri, run) == before[run]
+    checked = place.json("verify", "--all")["checked"]
+    assert "the log" in checked
+    # 1 key, 1 policy, and each verdict once
+    assert checked["the log"][0]["words"].startswith(f"{len(runs) + 2} entries")
 
 
 def test_a_store_that_appears_later_is_caught_up_with(place: Workplace) -> None:
@@ -145,15 +149,15 @@ def test_failed_deleted_and_endless_runs_are_counted_not_audited(place: Workplac
         client.set_terminated(failed[uri], "FAILED")
         client.set_terminated(deleted[uri])
         client.delete_run(deleted[uri])
-    place.run("audit", check=3)
-    for store in place.json("status")["stores"]:
+    place.here("audit", check=3)
+    for store in place.here("status")["stores"]:
         assert store["runs"] == {"gone": 1, "ignored": 1, "running": 1}
         assert [reason for reason in store["ignored"] if reason.startswith("FAILED runs are not audited")]
     too_long = sorted(endless.values())
-    eventually(lambda: sorted(r["run_id"] for r in place.json("status")["running_too_long"]) == too_long)
+    eventually(lambda: sorted(r["run_id"] for r in place.here("status")["running_too_long"]) == too_long)
     for uri, client in clients.items():
         client.restore_run(deleted[uri])
-    document = place.json("audit", check=3)
+    document = place.here("audit", check=3)
     assert sorted(v["run_id"] for v in document["verdicts"]) == sorted(deleted.values())
     assert all(training.status(uri, run) is None for runs in (failed, endless) for uri, run in runs.items())
 

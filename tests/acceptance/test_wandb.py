@@ -122,7 +122,7 @@ def test_runs_of_a_project_are_audited_before_and_while_the_service_watches(scen
     verdict = scene.verdict("unfair-before")
     assert (verdict["status"], verdict["policy"]) == ("fail", "tiny@1.0")
     assert scene.evidence("unfair-before") == [verdict["evidence"]]
-    status = scene.place.json("status")
+    status = scene.place.here("status")
     store = status["stores"][0]
     assert store["runs"] == {"done": 3, "ignored": 4}
     assert any("FAILED" in reason for reason in store["ignored"])
@@ -165,7 +165,7 @@ def test_a_service_that_is_killed_while_it_writes_ends_in_one_verdict(scene: Sce
     assert scene.evidence("victim") == [scene.verdict("victim")["evidence"]]
     assert scene.tags("victim") == ["baseline", "vl:pass", "vl:tiny@1.0"]
     assert scene.server.run("acme", PROJECT, "victim").state == "finished"
-    assert [row["status"] for row in scene.place.json("status")["audits"]] == ["pass"]
+    assert [row["status"] for row in scene.place.here("status")["audits"]] == ["pass"]
 
 
 def test_projects_of_an_entity_are_followed_and_a_server_that_was_away_is_caught_up_with(scene: Scene) -> None:

@@ -1,7 +1,12 @@
-"""Real processes: the console script as its user runs it, on stores written by MLflow itself."""
+"""The commands as their user runs them, on stores written by MLflow itself: as processes of their own, or in this one.
+
+A process pays three seconds of imports. Those that show what a process shows (signals, kills, exit codes, standard
+streams, locks) are processes; elsewhere the same command runs here, and gives the same document.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,12 +14,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from venturalitica_agent.cli import app
 
 ROOT = Path(__file__).parents[2]
 GERMAN = ROOT / "examples" / "german_credit" / "german_credit.csv"
@@ -54,7 +61,7 @@ audits:
 
 def environment(**more: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "WANDB_", "VENTURALITICA_"))}
-    return kept | {"MLFLOW_ALLOW_FILE_STORE": "true"} | more
+    return kept | {"MLFLOW_ALLOW_FILE_STORE": "true", "VENTURALITICA_WEB_SERVE": "false"} | more
 
 
 @dataclass
@@ -86,6 +93,17 @@ class Workplace:
 
     def json_with(self, args: tuple[str, ...], *, check: int | None = 0, seconds: float = 240, **env: str) -> Any:
         return json.loads(self.run(*args, "--json", check=check, seconds=seconds, **env).stdout)
+
+    def here(self, *args: str, check: int | None = 0) -> Any:
+        """The document that a command prints with `--json`, run in this process on this folder's agent.yaml.
+
+        Errors of ours are raised, as they are before `main` makes sentences of them.
+        """
+        with redirect_stdout(io.StringIO()) as printed:
+            status = app([*args, "--config", str(self.folder / "agent.yaml"), "--json"], standalone_mode=False)
+        if check is not None:
+            assert (status or 0) == check, printed.getvalue()
+        return json.loads(printed.getvalue())
 
     def start(self, **env: str) -> subprocess.Popen[bytes]:
         log = (self.folder / "agent.log").open("ab")

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "acceptance"))
 import training
 from mlflow import MlflowClient
 from tests.benchmarks import stores
+from tests.benchmarks.coverage import coverage
 from tests.benchmarks.large import large
 from tests.benchmarks.measuring import measuring
 from workplace import AUDITS, Workplace
@@ -29,8 +30,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=15, help="runs to time, per kind of store")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds of idling to measure, per kind of store")
     parser.add_argument(
-        "only", nargs="*", choices=["latency", "idle", "measuring", "large", []], help="default: all but large"
+        "only",
+        nargs="*",
+        choices=["latency", "idle", "measuring", "large", "coverage", []],
+        help="default: all but large and coverage",
     )
+    parser.add_argument("--simulations", type=int, default=20_000, help="samples of each population, for coverage")
     parser.add_argument("--rows", type=int, default=16_000_000, help="rows of the large table; 320 bytes each, twice")
     given = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start")
@@ -38,6 +43,8 @@ def main() -> None:
         measuring()
     if "large" in given.only:
         large(given.rows)
+    if "coverage" in given.only:
+        coverage(given.simulations)
     for kind in ("sqlite", "files"):
         if not given.only or "latency" in given.only:
             latency(kind, given.runs)

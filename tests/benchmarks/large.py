@@ -35,6 +35,7 @@ controls:
   - {id: impact, article: "10(2)(f)", metric: disparate_impact, role: gender, require: ">= 0.5"}
   - {id: odds, article: "10(2)(f)", metric: equalized_odds_diff, role: gender, require: "<= 0.2"}
   - {id: complete, article: "10(3)", metric: data_completeness, require: ">= 0.9"}
+  - {id: repeats, article: "10(3)", metric: duplicate_rows, require: "<= 0.01"}
 """
 
 AUDITS = """

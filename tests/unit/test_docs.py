@@ -19,6 +19,7 @@ from venturalitica_agent.domain.policy import Control, Op, Outcome, Requirement
 from venturalitica_agent.domain.subject import ColumnBinding, ModelSubject, Predictions, Subject
 from venturalitica_agent.domain.verdict import Measurement, Status
 from venturalitica_agent.evaluate.measure import measure
+from venturalitica_agent.evaluate.rows import Rows
 from venturalitica_agent.evaluate.sample import build_sample
 from venturalitica_agent.evaluate.stress import AskedAgain, disturb, stress_of
 from venturalitica_agent.policy.load import load_policies, parse_policy
@@ -145,7 +146,8 @@ def test_the_documented_interval_is_the_one_that_is_computed(metric: str, refres
     sample = build_sample(frame, Subject(binding={r: ColumnBinding(r, c, "declared") for r, c in columns.items()}))
     model = ModelSubject("m", "", "", (), "sklearn", "m", "pickle", ("s",), input_kinds=("double",))
     subject = replace(sample.background.subject, model=model)
-    behind = replace(sample.background, subject=subject, training=frame, logged={"m": 0.5}, since=1.0, started=2)
+    behind = replace(sample.background, subject=subject, training=Rows.of(frame), logged={"m": 0.5})
+    behind = replace(behind, since=1.0, started=2)
     sample = replace(sample, background=behind)
     role = "group" if Need.GROUPS in METRICS[metric].needs else None
     values: dict[str, Any] = {"columns": ("g",), "sensitive": "p", "shares": {"a": 0.5, "b": 0.5}, "logged": "m"}

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 import yaml
 from rich.console import Console
 
-from venturalitica_agent.demo.scene import HERE, environment, run_script
+from venturalitica_agent.demo.scene import HERE, environment
+from venturalitica_agent.errors import PermanentError
 from venturalitica_agent.settings import Settings, load_settings
 
 _UI = {"sqlite": "http://127.0.0.1:5000", "files": "http://127.0.0.1:5001"}
 _FAILS_ON_PURPOSE = "train_failing.py"
+_OUTPUT = "training.log"
 
 
 class MlflowScene:
@@ -37,8 +41,21 @@ class MlflowScene:
     filter = "tags.venturalitica.status = 'fail'"
     links = True
 
+    def __init__(self) -> None:
+        self._trainer: subprocess.Popen[str] | None = None
+
     def configure(self, folder: Path) -> Settings:
         """The example's own agent.yaml, with the demo's two stores in it."""
+        with (folder / _OUTPUT).open("wb") as output:
+            self._trainer = subprocess.Popen(
+                [sys.executable, "-P", str(Path(__file__).with_name("trainer.py"))],
+                cwd=folder,
+                env=environment({}),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                text=True,
+            )
         shutil.copytree(HERE / "examples" / "german_credit", folder / "training")
         shutil.copytree(HERE / "policies" / "credit-scoring", folder / "policies" / "credit-scoring")
         document = yaml.safe_load((folder / "training" / "agent.yaml").read_text())
@@ -53,21 +70,36 @@ class MlflowScene:
         return load_settings(folder / "agent.yaml", env=environment({}), cwd=folder)
 
     def train_backlog(self, folder: Path) -> None:
-        """Two scripts at a time. SQLite locks a fresh database while it is created: only one script may meet it so."""
-        creating, *in_database = (job for job in self.backlog if job[1] == "sqlite")
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            created = pool.submit(self.train, folder, *creating)
-            others = [pool.submit(self.train, folder, *job) for job in self.backlog if job[1] == "files"]
-            created.result()
-            others += [pool.submit(self.train, folder, *job) for job in in_database]
-            for trained in others:
-                trained.result()
+        for job in self.backlog:
+            self.train(folder, *job)
 
     def train(self, folder: Path, *job: str) -> None:
         script, store = job
         uri = f"sqlite:///{folder / 'mlflow.db'}" if store == "sqlite" else str(folder / "file-store")
-        env = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_ALLOW_FILE_STORE": "true"}
-        run_script(folder, [str(folder / "training" / script)], env, fails=script == _FAILS_ON_PURPOSE)
+        status = self._run(
+            {
+                "script": str(folder / "training" / script),
+                "environment": environment({"MLFLOW_TRACKING_URI": uri, "MLFLOW_ALLOW_FILE_STORE": "true"}),
+                "output": str(folder / _OUTPUT),
+            }
+        )
+        if (status != "0") != (script == _FAILS_ON_PURPOSE):
+            said = (folder / _OUTPUT).read_text(errors="replace")
+            raise PermanentError(
+                f"{script} ended with code {status or 'unknown'}",
+                subject=str(folder),
+                remedy=f"its last words were: {said[-500:]}",
+            )
+
+    def _run(self, job: dict[str, object]) -> str:
+        """The exit status of the job's process; empty when the trainer itself has ended."""
+        assert self._trainer is not None  # noqa: S101 -- for the type checker: `configure` comes first
+        assert self._trainer.stdin is not None  # noqa: S101 -- PIPE was asked for
+        assert self._trainer.stdout is not None  # noqa: S101
+        with suppress(BrokenPipeError):
+            self._trainer.stdin.write(json.dumps(job) + "\n")
+            self._trainer.stdin.flush()
+        return self._trainer.stdout.readline().strip()
 
     def see(self, folder: Path, out: Console) -> None:
         mlflow = Path(sys.executable).parent / "mlflow"
@@ -82,4 +114,5 @@ class MlflowScene:
         )
 
     def close(self) -> None:
-        """Nothing was started."""
+        if self._trainer is not None:
+            self._trainer.communicate()  # its stdin ends, and so does it

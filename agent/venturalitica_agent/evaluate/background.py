@@ -14,6 +14,7 @@ import pandas as pd
 from venturalitica_agent.domain.needs import Needs
 from venturalitica_agent.domain.subject import Problem, Subject
 from venturalitica_agent.evaluate.coding import listing
+from venturalitica_agent.evaluate.rows import Rows
 from venturalitica_agent.evaluate.undefined import Undefined
 
 _NO_TRAINING = Problem("there are no training data", "say in agent.yaml where they are: `data: {training: …}`")
@@ -25,7 +26,8 @@ class Background:
 
     Attributes:
         frame: the table that the sample was made of.
-        training: the training table, for who compares the two; or why there is none.
+        rows: all rows of that table, also where `frame` has not all of its columns; None where it has.
+        training: the rows of the training table, for who compares the two; or why there are none.
         logged: the numbers that the training run logged, by name, each as it was at last.
         needs: what the controls of the policy look at.
         since: when the deciding version of the policy first came into force, seconds since the epoch by our clock.
@@ -34,11 +36,17 @@ class Background:
 
     frame: pd.DataFrame = field(default_factory=pd.DataFrame)
     subject: Subject = field(default_factory=Subject)
-    training: pd.DataFrame | Problem = _NO_TRAINING
+    rows: Rows | None = None
+    training: Rows | Problem = _NO_TRAINING
     logged: Mapping[str, float] = field(default_factory=dict)
     needs: Needs = field(default_factory=Needs)
     since: float | None = None
     started: int | None = None
+
+    @property
+    def table(self) -> Rows:
+        """Every row with every column."""
+        return self.rows or Rows.of(self.frame)
 
     def name_of(self, role: str) -> str:
         """The name of the column that a role is bound to.

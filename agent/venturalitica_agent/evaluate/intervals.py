@@ -7,9 +7,11 @@ interval would be with more rows. All functions take arrays and work elementwise
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln, ndtri, stdtrit
+from scipy.special import expit, gammaln, logit, ndtri, stdtrit
 
 Floats = NDArray[np.float64]
 Ends = tuple[Floats, Floats]
@@ -17,8 +19,8 @@ Arm = tuple[Floats, Floats, Floats]
 """An estimate with the low and high end of its interval."""
 
 SMALL = 5
-_BLOCK = 1 << 20
 """Under so many rows in any cell the normal approximation of a log ratio isn't used."""
+_BLOCK = 1 << 20  # rows
 
 
 def z_of(level: float) -> float:
@@ -90,13 +92,6 @@ def ratio_of(first: Arm, second: Arm) -> Ends:
     return np.where(l1 <= 0, 0.0, low), np.where(l2 <= 0, np.inf, high)
 
 
-def sum_of(weights: Floats, values: Floats, ends: Ends) -> tuple[float, float]:
-    """Interval of the sum of weights (>= 0) * independent estimates, from the interval of each. Zou & Donner 2008."""
-    total = float((weights * values).sum())
-    below, above = weights * (values - ends[0]), weights * (ends[1] - values)
-    return total - float(np.sqrt((below**2).sum())), total + float(np.sqrt((above**2).sum()))
-
-
 def mean(value: ArrayLike, deviation: ArrayLike, n: ArrayLike, level: float) -> Ends:
     """Student's interval of the mean of n values with their standard deviation; unbounded where that is 0 or unknown.
 
@@ -107,6 +102,26 @@ def mean(value: ArrayLike, deviation: ArrayLike, n: ArrayLike, level: float) -> 
         half = stdtrit(n - 1, 0.5 + level / 2) * deviation / np.sqrt(n)
     half = np.where((n >= 2) & (deviation > 0), half, np.inf)
     return value - half, value + half
+
+
+def share(value: ArrayLike, variance: ArrayLike, degrees: ArrayLike, level: float) -> Ends:
+    """Student's interval on the logit scale of an estimate in (0, 1), from its variance (delta method).
+
+    Near 0 and 1 an estimate is far from normal, and its logit much less so; the ends never leave (0, 1).
+    """
+    value, variance = np.asarray(value, dtype=float), np.asarray(variance, dtype=float)
+    half = stdtrit(degrees, 0.5 + level / 2) * np.sqrt(variance) / (value * (1 - value))
+    return expit(logit(value) - half), expit(logit(value) + half)
+
+
+def together(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Variance of a sum of independent parts, from (variance, degrees of freedom) of each, and its degrees of freedom.
+
+    Satterthwaite, Biometrics Bulletin 2 (1946) 110. A variance of 0 has infinitely many degrees.
+    """
+    variance = sum(part for part, _ in parts)
+    spread = sum(part**2 / degrees for part, degrees in parts if part)
+    return variance, variance**2 / spread if spread else np.inf
 
 
 def _with_wilson(k: ArrayLike, n: ArrayLike, level: float) -> Arm:
@@ -131,21 +146,12 @@ def _log_choose(n: int, k: NDArray[np.int64]) -> Floats:
     return found
 
 
-def auc(positives: Floats, negatives: Floats) -> tuple[float, float]:
-    """Area under the ROC curve and its variance, from the scores of both classes (each not empty; ties count half).
-
-    The variance is DeLong's in O(n log n): DeLong et al., Biometrics 44 (1988) 837; Sun & Xu, IEEE SPL 21 (2014) 1389.
-    It is NaN when a class has one row.
-    """
-    m, n = len(positives), len(negatives)
-    value, over_negatives, over_positives = placements(positives, negatives)
-    if min(m, n) < 2:
-        return value, float("nan")
-    return value, float(over_negatives.var(ddof=1) / m + over_positives.var(ddof=1) / n)
-
-
 def placements(positives: Floats, negatives: Floats) -> tuple[float, Floats, Floats]:
-    """Area under the ROC curve, and for each positive (negative) the share of the others that it is rightly beyond."""
+    """Area under the ROC curve, and for each positive (negative) the share of the others that it is rightly beyond.
+
+    Both classes are not empty; ties count half. The variances of these shares are those of DeLong et al., Biometrics 44
+    (1988) 837, here in O(n log n): Sun & Xu, IEEE SPL 21 (2014) 1389.
+    """
     m, n = len(positives), len(negatives)
     over_negatives = _below(positives, np.sort(negatives))
     area = float(over_negatives.sum() / (m * n))

@@ -9,7 +9,8 @@ two are taken for equal is under one in ten million.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,60 @@ def row_hashes(frame: pd.DataFrame, numbers: Collection[str] = ()) -> Hashes:
     for position, name in enumerate(frame.columns):
         hashes = _mixed(hashes ^ _column(frame.iloc[:, position], as_numbers=name in numbers))
     return hashes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """The rows of a table, which may be larger than the memory.
+
+    Attributes:
+        columns: their names in order. n: how many rows.
+        pieces: the named columns of all rows in order, as frames that hold the same types; raises `Undefined` while
+            they are read, where they can't be.
+    """
+
+    columns: tuple[str, ...]
+    n: int
+    pieces: Callable[[Sequence[str]], Iterator[pd.DataFrame]]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> Rows:
+        return cls(tuple(frame.columns), len(frame), lambda names: iter([frame[list(names)]]))
+
+    def types(self, names: Sequence[str]) -> pd.DataFrame:
+        """A frame of no rows that holds the types of the columns."""
+        return next(self.pieces(names)).iloc[:0]
+
+    def hashes(self, names: Sequence[str], numbers: Collection[str] = ()) -> Hashes:
+        """(n,) `row_hashes` of the named columns."""
+        joined, start = np.empty(self.n, dtype=np.uint64), 0
+        for piece in self.pieces(names):
+            joined[start : start + len(piece)] = row_hashes(piece, numbers)
+            start += len(piece)
+        return joined
+
+    def keys(self, names: Sequence[str]) -> list[str]:
+        """Those of the columns that differ in every row. A number with a fraction may well do so by itself: it is no
+        key, and isn't looked at.
+        """
+        first = next(self.pieces(names))
+        whole = [n for n in names if not pd.api.types.is_float_dtype(first[n].dtype)]
+        return [n for n in whole if first[n].is_unique and (len(first) == self.n or not repeats(self.hashes([n])))]
+
+
+def repeats(hashes: Hashes) -> int:
+    """How many of the rows equal an earlier one. Sorts `hashes` in place: they are as long as the table."""
+    hashes.sort()
+    return int((hashes[1:] == hashes[:-1]).sum())
+
+
+def among(hashes: Hashes, others: Hashes) -> int:
+    """How many of the rows are among the others. Sorts both in place."""
+    hashes.sort()
+    others.sort()
+    places = np.searchsorted(others, hashes)
+    places[places == len(others)] = 0
+    return int((others[places] == hashes).sum()) if len(others) else 0
 
 
 def is_number(series: pd.Series[Any]) -> bool:

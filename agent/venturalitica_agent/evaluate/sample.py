@@ -278,10 +278,11 @@ class _Builder:
 
     def _score_column(self) -> NDArray[np.float64] | Problem:
         """A column bound to the role is taken to be the score of the positive class."""
+        nobody = self.score not in self.subject.binding and self.prediction not in self.subject.binding
+        if nobody and (problem := self.subject.problems.get("model")):
+            return problem  # the model was to answer: that there is no column instead is not what went wrong
         series = self._column(self.score)
-        if isinstance(series, Problem):
-            return series
-        return _numbers(series)
+        return series if isinstance(series, Problem) else _numbers(series)
 
     def _model_scores(self, answer: Predictions, positive: object | None) -> NDArray[np.float64] | Problem:
         if answer.n != len(self.frame):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from venturalitica_agent.domain.metric import METRICS, Form
-from venturalitica_agent.domain.policy import Control, DecideOn, Op
+from venturalitica_agent.domain.policy import LARGEST, Control, DecideOn, Op
 from venturalitica_agent.domain.verdict import GroupStat, Interval, Measurement, Status, Unmeasured, Waived
 from venturalitica_agent.evaluate.grouping import MISSING_GROUP, OTHER_GROUP
 
@@ -18,7 +18,7 @@ _UNDIRECTED = ("mean residual",)
 _LISTED = 6
 _TOLD_IN_A_NOTE = (
     "duplicate_rows", "split_overlap", "schema_match", "k_anonymity", "l_diversity", "declared_difference",
-    "evidence_completeness",
+    "declared_shortfall", "evidence_completeness",
 )  # fmt: skip
 """Metrics whose first note says what the number is made of."""
 
@@ -108,7 +108,12 @@ def _seen(control: Control, measurement: Measurement) -> str:
     return (
         f"{rate} of {low} is {number(first.value or 0.0)} (n={_n(first)}), "
         f"of {high} {number(second.value or 0.0)} (n={_n(second)}): {form.value} {value}"
-    )
+    ) + _against(control, measurement)
+
+
+def _against(control: Control, measurement: Measurement) -> str:
+    """Which group the policy's word for the largest one came to mean."""
+    return f" to {measurement.reference}, the largest group" if control.reference == LARGEST else ""
 
 
 def _n(stat: GroupStat) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 
 from venturalitica_agent.domain.metric import METRICS, Form, Need
 from venturalitica_agent.domain.needs import Needs
-from venturalitica_agent.domain.policy import Control, DecideOn, Enforcement, Policy
+from venturalitica_agent.domain.policy import LARGEST, Control, DecideOn, Enforcement, Policy
 from venturalitica_agent.domain.verdict import Finding, Measurement, Status, Unmeasured, Verdict
 from venturalitica_agent.errors import PermanentError
 from venturalitica_agent.evaluate.decision import by_interval
@@ -153,8 +153,9 @@ def _recomputations(control: Control, measurement: Measurement) -> Iterator[Ends
         yield lambda level: _pair(*map(pick, wilson(above, below, 1 - (1 - level) / len(counts))))
     elif len(counts) > 1 and spec.form in (Form.RATIO, Form.DIFFERENCE):
         names = [group.group for group in compared]
-        reference = names.index(control.reference) if control.reference in names else None
-        directed = control.metric in _DIRECTED and reference is not None
+        with_one = control.reference is not None and measurement.reference in names
+        reference = names.index(measurement.reference or "") if with_one else None
+        directed = control.metric in _DIRECTED and with_one and control.reference != LARGEST
         gap = Gap(spec.form is Form.RATIO, reference, directed)
         yield lambda level: gap.interval(above[None], below[None], level)
 

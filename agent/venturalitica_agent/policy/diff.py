@@ -10,6 +10,7 @@ from typing import Any
 
 from venturalitica_agent.domain.metric import METRICS
 from venturalitica_agent.domain.policy import (
+    LARGEST,
     Control,
     DecideOn,
     Enforcement,
@@ -131,7 +132,10 @@ def _of_control(old: Control, new: Control) -> Iterator[Change]:
     for name, noun in _SUBJECT.items():
         if getattr(old, name) != getattr(new, name):
             comma = ", " if name == "columns" else " × "
-            yield change(Kind.CHANGED, _was(noun, *(_told(getattr(c, name), comma) for c in (new, old))))
+            now, before = (_told(getattr(c, name), comma) for c in (new, old))
+            if name == "reference":
+                now, before = ("the largest" if group == LARGEST else group for group in (now, before))
+            yield change(Kind.CHANGED, _was(noun, now, before))
     yield from _of_deciding(old, new, change)
     for name, noun in _WORDING.items():
         if getattr(old, name) != getattr(new, name):

@@ -17,7 +17,7 @@ from venturalitica_agent.domain.metric import ALIASES, METRICS, MetricSpec, Need
 from venturalitica_agent.domain.policy import Control, DecideOn, Enforcement, EvaluateWith, Op, Outcome, Split
 from venturalitica_agent.policy import rules, stress_keys
 from venturalitica_agent.policy.own_keys import COMPARABLE, OWN_KEYS, may_have, must_have, on_evaluation_only
-from venturalitica_agent.policy.rules import SourceKind, needs_predictions
+from venturalitica_agent.policy.rules import SourceKind, may_have_reference, needs_predictions
 from venturalitica_agent.policy.stress_keys import STRESS_KEYS
 from venturalitica_agent.settings.selector import ENDED_STATUSES
 from venturalitica_agent.strict_yaml import NUMBER
@@ -87,7 +87,9 @@ def _control() -> Schema:
             "maximum": rules.LEVEL[1],
             "description": "Level of the interval.",
         },
-        "reference": _role("The group that the others are compared with; without it, every pair."),
+        "reference": _role(
+            "The group that the others are compared with, or largest: the one with most rows; without it, every pair."
+        ),
         "source": _map(
             "Where the threshold comes from.",
             required=("kind",),
@@ -124,10 +126,11 @@ def _by_metric() -> list[Schema]:
     of_neither = _named(
         spec for spec in METRICS.values() if not needs_predictions(spec) and Need.OUTCOME not in spec.needs
     )
-    no_groups = {"properties": {"role": False, "reference": False}}
+    no_reference = _named(spec for spec in METRICS.values() if not may_have_reference(spec))
     return [
         {"if": _is(grouped), "then": {"required": ["role"]}},
-        {"if": _is(_all_but(grouped)), "then": no_groups},
+        {"if": _is(_all_but(grouped)), "then": {"properties": {"role": False}}},
+        {"if": _is(no_reference), "then": {"properties": {"reference": False}}},
         *(
             {
                 "if": _is(_named(spec for spec in METRICS.values() if spec.better == better)),

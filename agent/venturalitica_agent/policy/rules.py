@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 
-from venturalitica_agent.domain.metric import ALIASES, METRICS, MetricSpec, Need
-from venturalitica_agent.domain.policy import Control, DecideOn, Op, Outcome, Policy, Requirement
+from venturalitica_agent.domain.metric import ALIASES, METRICS, Form, MetricSpec, Need
+from venturalitica_agent.domain.policy import LARGEST, Control, DecideOn, Op, Outcome, Policy, Requirement
 from venturalitica_agent.strict_yaml import (
     BadValue,
     Fields,
@@ -213,6 +213,11 @@ def needs_predictions(spec: MetricSpec) -> bool:
     return spec.of_model
 
 
+def may_have_reference(spec: MetricSpec) -> bool:
+    """True for gaps between groups, which can all be gaps to one of them."""
+    return Need.GROUPS in spec.needs and spec.form in (Form.DIFFERENCE, Form.RATIO)
+
+
 def outcome(spec: MetricSpec, wanted: Outcome) -> Outcome:
     """What the control looks at: the metric has the say, except where it takes either."""
     if needs_predictions(spec):
@@ -227,16 +232,16 @@ def complaints(control: Control, spec: MetricSpec) -> Iterator[tuple[str, str]]:
         yield "role", f"{spec.name} compares groups: name the group role"
     if not grouped and control.role is not None:
         yield "role", f"{spec.name} doesn't compare groups: remove the role"
-    if not grouped and control.reference is not None:
-        yield "reference", f"{spec.name} doesn't compare groups: remove the reference group"
+    if not may_have_reference(spec) and control.reference is not None:
+        yield "reference", f"{spec.name} doesn't compare groups with one another: remove the reference group"
     if wrong := _wrong_requirement(control, spec):
         yield "require", wrong
 
 
 def _wrong_requirement(control: Control, spec: MetricSpec) -> str:
     op, threshold = control.require.op, control.require.threshold
-    # The lowest rate over the highest one can't exceed 1; only against a fixed reference group can it.
-    high = 1.0 if spec.name == "disparate_impact" and control.reference is None else spec.high
+    # The lowest rate over the highest one can't exceed 1; only against a named reference group can it.
+    high = 1.0 if spec.name == "disparate_impact" and control.reference in (None, LARGEST) else spec.high
     if not spec.low <= threshold <= high:
         hint = f" ({threshold:g} % is written {threshold / 100:g})" if high == 1 < threshold <= 100 else ""
         return f"{spec.name} ranges from {spec.low:g} to {high:g}: a threshold of {threshold:g} is outside{hint}"

@@ -1,6 +1,6 @@
 """Reads what came out of the sandbox as data, and as nothing else.
 
-An answer is one JSON line and raw little-endian arrays:
+For each table that a model was asked about, an answer is one JSON line and raw little-endian arrays:
 `{"rows": n, "values": [...] | null, "score_classes": [...] | null, "notes": [...]}`, then n int32 codes (or n float64
 numbers where `values` is null), then n*k float64 scores where `score_classes` names k classes; not a byte more.
 `{"failed": stage, "type": ..., "message": ...}` alone says why there are no predictions.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from venturalitica_agent.domain.subject import Predictions
@@ -42,6 +42,11 @@ class Failure(Exception):
         self.stage = stage
         self.message = message
 
+    @property
+    def of_memory(self) -> bool:
+        """Whether the model ran out of it."""
+        return self.message.split(":")[0] in ("MemoryError", "ArrowMemoryError", "_ArrayMemoryError")
+
 
 def printable(text: str, limit: int) -> str:
     """Untrusted text for one line of a message: control characters become spaces, the end is cut at `limit`."""
@@ -49,21 +54,30 @@ def printable(text: str, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def read(raw: bytes | bytearray, *, rows: int) -> Predictions:
-    """The predictions in `raw`.
+def read(raw: bytes | bytearray, *, rows: Sequence[int]) -> Iterator[Predictions | Failure]:
+    """The answers in `raw`, one for each table, as far as they can be read.
 
     Args:
-        rows: how many predictions were asked for; at least 1.
+        rows: how many predictions were asked for, by table; at least 1 each.
 
     Raises:
-        Failure: when the worker reports one.
-        SandboxError: when `raw` is anything but an answer of `rows` valid predictions.
+        SandboxError: when what follows in `raw` is anything but a reported failure or as many valid predictions.
     """
+    rest = memoryview(raw)
+    for i, asked in enumerate(rows):
+        found, used = _next(rest, asked, last=i == len(rows) - 1)
+        yield found
+        rest = rest[used:]
+
+
+def _next(raw: memoryview, rows: int, *, last: bool) -> tuple[Predictions | Failure, int]:
+    """The first answer in `raw` and its length in bytes; nothing may follow the last one."""
     import numpy as np
 
     header, body = _split(raw)
+    start = len(raw) - len(body)
     if "failed" in header:
-        raise _failure(header, body)
+        return _failure(header, body if last else b""), start
     if set(header) != {"rows", "values", "score_classes", "notes"}:
         _refuse("the answer's header has other fields than an answer has")
     said = header["rows"]
@@ -77,6 +91,7 @@ def read(raw: bytes | bytearray, *, rows: int) -> Predictions:
     width = len(score_classes) if score_classes is not None else 0
     main = np.dtype("<f8") if values is None else np.dtype("<i4")
     expected = rows * (main.itemsize + 8 * width)
+    body = body if last else body[:expected]
     if len(body) != expected:
         _refuse(f"the answer has {len(body)} bytes of predictions, {expected} expected for {rows} rows")
     column = np.frombuffer(body, main, rows)
@@ -87,34 +102,36 @@ def read(raw: bytes | bytearray, *, rows: int) -> Predictions:
     if values is None:
         if not np.isfinite(column).all():
             _refuse(f"{_count(~np.isfinite(column))} of {rows} predicted numbers are not finite")
-        return Predictions(rows, None, None, numbers=column.astype(np.float64), notes=notes)
+        return Predictions(rows, None, None, numbers=column.astype(np.float64), notes=notes), start + expected
     if column.min() < 0 or column.max() >= len(values):
         _refuse("some predictions point at a class that the answer does not name")
-    return Predictions(rows, values, column.astype(np.int64), scores=scores, score_classes=score_classes, notes=notes)
+    told = Predictions(rows, values, column.astype(np.int64), scores=scores, score_classes=score_classes, notes=notes)
+    return told, start + expected
 
 
 def _refuse(what: str) -> NoReturn:
     raise SandboxError(what, remedy=REMEDY_FORGED)
 
 
-def _split(raw: bytes | bytearray) -> tuple[Mapping[str, Any], memoryview]:
-    end = raw.find(b"\n", 0, _HEADER_BYTES)
+def _split(raw: memoryview) -> tuple[Mapping[str, Any], memoryview]:
+    head = bytes(raw[:_HEADER_BYTES])
+    end = head.find(b"\n")
     if end < 0:
         _refuse("the answer has no header")
     try:
-        header = json.loads(raw[:end], parse_constant=_refuse_constant)
+        header = json.loads(head[:end], parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         _refuse("the answer's header can't be read")
     if not isinstance(header, dict):
         _refuse("the answer's header is not an object")
-    return header, memoryview(raw)[end + 1 :]
+    return header, raw[end + 1 :]
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _failure(header: Mapping[str, Any], body: memoryview) -> Failure:
+def _failure(header: Mapping[str, Any], body: memoryview | bytes) -> Failure:
     stage, kind, message = header.get("failed"), header.get("type"), header.get("message")
     if (
         stage not in ("load", "features", "predict")

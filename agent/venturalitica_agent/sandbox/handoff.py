@@ -1,5 +1,5 @@
-"""Puts a job into a worker's slot: private copies of the model's files, and the features as an Arrow file in batches,
-written as they are read, so that they are never in memory as a whole.
+"""Puts a job into a worker's slot: private copies of the model's files, and tables of features as Arrow files in
+batches, written as they are read, so that they are never in memory as a whole.
 
 The copy is hashed while it is made, so the model that predicts is the model whose digest goes into the evidence, even
 when the cache is swapped in between.
@@ -56,24 +56,38 @@ class Features:
         return cls(tuple(frame.columns), len(frame), batches)
 
 
-def stage(slot: Path, model: ModelSubject, features: Features, *, model_bytes: int) -> None:
-    """Write `model/`, `features.arrow` and `job.json` into `slot`.
+def stage(slot: Path, model: ModelSubject, tables: Sequence[Features], *, model_bytes: int) -> int:
+    """Write `model/`, a file for each table and `job.json` into `slot`.
+
+    Returns:
+        How many tables the job is about: those before the first that can't be handed over.
 
     Raises:
-        SandboxError: when a file of the model isn't what the subject says, or the features can't be handed over.
+        SandboxError: when a file of the model isn't what the subject says, or the first table can't be handed over.
         SandboxUnavailable: the disk has no room for them. What reading the features raises comes through as it is.
     """
-    wanted = _signature_columns(model, features)
-    _copy_model(slot / "model", model, model_bytes)
-    gaps = _write_features(slot / "features.arrow", features, wanted)
+    staged: list[dict[str, Any]] = []
+    for features in tables:
+        path = slot / f"features-{len(staged)}.arrow"
+        try:
+            wanted = _signature_columns(model, features)
+            if not staged:
+                _copy_model(slot / "model", model, model_bytes)
+            staged.append({"file": path.name, "gaps": _write_features(path, features, wanted)})
+        except (SandboxError, SandboxUnavailable):
+            if not staged:
+                raise
+            path.unlink(missing_ok=True)
+            break
     job = {
         "flavor": model.flavor,
         "format": model.format,
         "file": model.file,
         "named": bool(model.inputs),
-        "gaps": gaps,
+        "tables": staged,
     }
     (slot / "job.json").write_text(json.dumps(job))
+    return len(staged)
 
 
 def _signature_columns(model: ModelSubject, features: Features) -> tuple[str, ...]:

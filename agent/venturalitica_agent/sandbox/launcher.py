@@ -15,15 +15,17 @@ import socket
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from venturalitica_agent.domain.subject import ModelSubject, Predictions
 from venturalitica_agent.errors import SandboxError, SandboxUnavailable
 from venturalitica_agent.sandbox import answer, handoff, profile
+from venturalitica_agent.sandbox.failures import explained
 from venturalitica_agent.sandbox.handoff import Features
 from venturalitica_agent.sandbox.process import Worker
 from venturalitica_agent.sandbox.profile import Limits
@@ -31,12 +33,15 @@ from venturalitica_agent.sandbox.profile import Limits
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Features", "Limits", "Sandbox", "SandboxInfo"]
+__all__ = ["Features", "Limits", "NoAnswer", "Sandbox", "SandboxInfo"]
 
 _HERE = Path(__file__).parent
 _WORKER = _HERE / "worker.py"
 _CANARY = _HERE / "canary.py"
 _LOCK = "lock"
+
+NoAnswer = SandboxError | SandboxUnavailable
+"""Why there are no predictions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class Sandbox:
         self._guard = threading.Lock()
         self._waiting: deque[Worker] = deque()
         self._keep = 0
+        self._ration: int | None = None
         self._closed = False
         if warm:
             self.warm(warm)
@@ -114,7 +120,7 @@ class Sandbox:
             ) from error
         finally:
             worker.close()
-            secret.unlink()
+            secret.unlink(missing_ok=True)  # the sandbox may have been closed meanwhile
         holes = _holes(report)
         if holes:
             raise SandboxUnavailable(
@@ -130,14 +136,18 @@ class Sandbox:
         )
         return SandboxInfo(tier="bwrap", profile=profile.variant(), detail=detail)
 
-    def warm(self, n: int = 1) -> None:
+    def warm(self, n: int = 1, *, at_most: int | None = None) -> None:
         """Keep `n` workers waiting from now on; used ones are replaced. Returns at once, they get ready by themselves.
+
+        Args:
+            at_most: how many may be started to wait, for who knows how many will be asked: one that nobody asks costs
+                two seconds of processor. Whoever asks after them has one started.
 
         Raises:
             SandboxUnavailable: when no worker can be started.
         """
         with self._guard:
-            self._keep = n
+            self._keep, self._ration = n, at_most
         self._refill()
 
     def cool(self) -> None:
@@ -159,21 +169,74 @@ class Sandbox:
             SandboxError: the model failed, overran a limit or answered with something that isn't predictions.
             SandboxUnavailable: there is no sandbox to load it in. What reading `features` raises comes through.
         """
-        given = features if isinstance(features, Features) else Features.of(features)
-        worker = self._take(self.limits.for_rows(given.rows))
+        return self.predict_also(model, features, ())[0]
+
+    def predict_also(
+        self, model: ModelSubject, features: Features | pd.DataFrame, others: Sequence[Features | pd.DataFrame]
+    ) -> tuple[Predictions, list[Predictions | NoAnswer]]:
+        """`predict`, and then the same of other tables: one worker is asked about all, as its start is what takes time.
+
+        That worker has seen the first table when it is asked about the others. Who wrote the model has those data as
+        well, so this tells the model nothing that it could not have brought along.
+
+        Returns:
+            Predictions for `features`, and for each of `others` either its predictions or why there are none. A table
+            on which a worker broke down after it had answered others was asked again in one of its own.
+
+        Raises:
+            As `predict`, about `features`.
+        """
+        given = [table if isinstance(table, Features) else Features.of(table) for table in (features, *others)]
+        first, *rest = self._ask(model, given)
+        if not isinstance(first, Predictions):
+            raise first
+        while len(rest) < len(others):
+            rest += self._ask(model, given[1 + len(rest) :])
+        return first, rest
+
+    def _ask(self, model: ModelSubject, tables: Sequence[Features]) -> list[Predictions | NoAnswer]:
+        """What one worker says of the first of `tables`, at least of one."""
         try:
-            handoff.stage(worker.slot, model, given, model_bytes=self.limits.model_bytes)
-            worker.await_ready()
-            return answer.read(worker.ask(), rows=given.rows)
-        except answer.Failure as failure:
-            raise self._explain(failure, model) from None
-        except SandboxError as error:
-            error.subject = error.subject or answer.printable(model.name, 200)
-            raise
+            worker = self._take(self.limits.for_rows(sum(table.rows for table in tables)))
+        except SandboxUnavailable as error:
+            return [error]
+        told: list[Predictions | NoAnswer] = []
+        try:
+            for found in self._answers(worker, model, tables):
+                told.append(found)
+        except (SandboxError, SandboxUnavailable) as error:
+            if isinstance(error, SandboxError):
+                error.subject = error.subject or answer.printable(model.name, 200)
+            told = told or [error]
         finally:
             worker.close()
             with contextlib.suppress(SandboxUnavailable):  # this answer stands; the next prediction says it itself
                 self._refill()
+        return told
+
+    def _answers(
+        self, worker: Worker, model: ModelSubject, tables: Sequence[Features]
+    ) -> Iterator[Predictions | SandboxError]:
+        """What the worker says of the first of `tables`, until it breaks down."""
+        asked = handoff.stage(worker.slot, model, tables, model_bytes=self.limits.model_bytes)
+        rows = [table.rows for table in tables[:asked]]
+        worker.await_ready()
+        try:
+            raw = worker.ask()
+        except SandboxError:
+            with contextlib.suppress(SandboxError):  # half an answer: the breakdown is what there is to tell
+                yield from islice(self._read(model, worker.said, rows), asked - 1)
+            raise
+        yield from self._read(model, raw, rows)
+
+    def _read(self, model: ModelSubject, raw: bytearray, rows: Sequence[int]) -> Iterator[Predictions | SandboxError]:
+        for i, found in enumerate(answer.read(raw, rows=rows)):
+            if not isinstance(found, answer.Failure):
+                yield found
+            elif i and found.of_memory:
+                return  # the tables before it may have taken the memory
+            else:
+                yield explained(found, model, self.limits)
 
     def run(self, script: Path, stage: Callable[[Path], None], *, who: str, rows: int = 1) -> bytearray:
         """What one of our scripts answers about what `stage` puts into its slot; unchecked.
@@ -228,8 +291,10 @@ class Sandbox:
     def _refill(self) -> None:
         while True:
             with self._guard:
-                if self._closed or len(self._waiting) >= self._keep:
+                if self._closed or len(self._waiting) >= self._keep or self._ration == 0:
                     return
+                if self._ration is not None:
+                    self._ration -= 1
             worker = self._start(_WORKER)
             with self._guard:
                 wanted = not self._closed and len(self._waiting) < self._keep
@@ -237,39 +302,6 @@ class Sandbox:
                     self._waiting.append(worker)
             if not wanted:
                 worker.close()
-
-    def _explain(self, failure: answer.Failure, model: ModelSubject) -> SandboxError:
-        subject = answer.printable(model.name, 200)
-        if failure.message.split(":")[0] in ("MemoryError", "ArrowMemoryError", "_ArrayMemoryError"):
-            return SandboxError(
-                f"the model ran out of memory (limit {self.limits.memory_bytes / (1 << 30):g} GiB)",
-                subject=subject,
-                remedy="Bind fewer rows of evaluation data, or raise the sandbox's memory limit.",
-            )
-        if failure.stage == "load":
-            return SandboxError(
-                f"the model file could not be loaded: {failure.message}", subject=subject, remedy=_load_remedy(model)
-            )
-        if failure.stage == "features":
-            return SandboxError(
-                f"the model's input columns could not be chosen: {failure.message}",
-                subject=subject,
-                remedy="Bind the data that the model was made for, or log the model with a signature.",
-            )
-        return SandboxError(
-            f"the model could not predict: {failure.message}",
-            subject=subject,
-            remedy="Check that the bound data has the columns and kinds of values that the model was trained with.",
-        )
-
-
-def _load_remedy(model: ModelSubject) -> str:
-    trained = ", ".join(f"{name} {version}" for name, version in sorted(model.environment.items())[:8])
-    said = f" (it says: {answer.printable(trained, 300)})" if trained else ""
-    return (
-        f"Install into the agent's environment the packages, in the versions, that the model was trained with{said}, "
-        "or log the model without custom code."
-    )
 
 
 def _holes(report: dict[str, Any]) -> list[str]:

@@ -77,6 +77,11 @@ class Worker:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def said(self) -> bytearray:
+        """What it has answered so far."""
+        return self._out
+
     def await_ready(self) -> None:
         """Wait until the script has imported its libraries; nothing untrusted has been loaded by then.
 

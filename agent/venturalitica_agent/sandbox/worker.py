@@ -1,10 +1,10 @@
-"""Runs inside the sandbox: loads one untrusted model, predicts batch by batch, answers once, dies.
+"""Runs inside the sandbox: loads one untrusted model, predicts batch by batch, answers once for each table, dies.
 
 It is a plain script that imports nothing of the agent, because nothing of the agent is in the sandbox. Everything it
 says is checked on the other side as data; nothing in here is a defence.
 
 Protocol: it writes `ready` once its libraries are imported, waits for one line on stdin, reads /in/job.json, and
-writes one JSON line, followed by the raw little-endian arrays that the line announces (see `answer.py`).
+writes for each table one JSON line, followed by the raw little-endian arrays that it announces (see `answer.py`).
 """
 
 from __future__ import annotations
@@ -531,26 +531,37 @@ def read_batches(path: Path, gaps: Iterable[str]) -> Iterator[pd.DataFrame]:
 
 
 def work(job: dict[str, Any]) -> Iterator[memoryview]:
-    """The whole job: load, choose, predict. Gives the answer in pieces; a failure is an answer too."""
+    """The whole job: load, then choose and predict for each table. Gives the answers in pieces."""
     import numpy as np
 
-    stage = "load"
+    model, unloaded = None, None
     try:
         model = load(job["flavor"], job["format"], SLOT / "model" / job["file"])
-        stage = "features"
-        frames = read_batches(SLOT / "features.arrow", job["gaps"])
-        first = choose_features(model, next(frames), job["named"])
-        stage = "predict"
-        rest = (choose_features(model, frame, job["named"]) for frame in frames)
-        header, arrays = answer(model, chain((first,), rest))
     except BaseException as error:  # noqa: BLE001 -- reported; SystemExit must not look like a silent end
-        header, arrays = {"failed": stage, "type": type(error).__name__, "message": str(error)[:2000]}, []
-        if isinstance(error, Refused):
-            header["type"] = ""
-    yield memoryview(json.dumps(header).encode() + b"\n")
-    for pieces in arrays:
-        for piece in pieces:
-            yield np.ascontiguousarray(piece).data.cast("B")
+        unloaded = _failed("load", error)
+    for table in job["tables"]:
+        header, arrays = unloaded or _asked(model, table, job["named"])
+        yield memoryview(json.dumps(header).encode() + b"\n")
+        for pieces in arrays:
+            for piece in pieces:
+                yield np.ascontiguousarray(piece).data.cast("B")
+
+
+def _asked(model: Any, table: dict[str, Any], named: bool) -> tuple[dict[str, Any], list[list[np.ndarray]]]:
+    stage = "features"
+    try:
+        frames = read_batches(SLOT / table["file"], table["gaps"])
+        first = choose_features(model, next(frames), named)
+        stage = "predict"
+        return answer(model, chain((first,), (choose_features(model, frame, named) for frame in frames)))
+    except BaseException as error:  # noqa: BLE001 -- reported, as above
+        return _failed(stage, error)
+
+
+def _failed(stage: str, error: BaseException) -> tuple[dict[str, Any], list[list[np.ndarray]]]:
+    """A failure is an answer too."""
+    kind = "" if isinstance(error, Refused) else type(error).__name__
+    return {"failed": stage, "type": kind, "message": str(error)[:2000]}, []
 
 
 def main() -> None:

@@ -57,18 +57,19 @@ def tracking_store(uri: str, *, ui: str = "", poll: float = 5.0, artifacts: tupl
 
 
 def _store(fields: Fields, folder: Path) -> StoreSettings | None:
-    kinds = [kind for kind in ("mlflow", "wandb", "wandb_offline") if kind in fields]
+    kinds = [kind for kind in ("mlflow", "wandb", "wandb_offline", "folder") if kind in fields]
     uri = {
         "mlflow": fields.read("mlflow", partial(mlflow_uri, folder=folder), ""),
         "wandb": fields.read("wandb", wandb_project, ""),
         "wandb_offline": fields.read("wandb_offline", lambda scalar: str(folder_path(scalar, folder)), ""),
+        "folder": fields.read("folder", lambda scalar: str(folder_path(scalar, folder)), ""),
     }
     ui = fields.read("ui", page_url, "")
     poll = fields.read("poll", some_time, 30.0 if "wandb" in fields else 5.0)
     artifacts = fields.list_of("artifacts", partial(folder_path, folder=folder))
     fields.close()
     if len(kinds) != 1:
-        fields.note(fields.place, "a store names exactly one of 'mlflow', 'wandb' or 'wandb_offline'")
+        fields.note(fields.place, "a store names exactly one of 'mlflow', 'wandb', 'wandb_offline' or 'folder'")
         return None
     (kind,) = kinds
     if not uri[kind]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -49,12 +49,17 @@ T = TypeVar("T")
 Convert = Callable[[Scalar, Path], T]  # the folder is where relative paths start
 
 
-def load_settings(path: Path | None, *, env: Mapping[str, str], cwd: Path) -> Settings:
+def load_settings(
+    path: Path | None, *, env: Mapping[str, str], cwd: Path, meant: Sequence[StoreSettings] = ()
+) -> Settings:
     """The settings of `path`, or of `cwd`/agent.yaml where it exists, or of a bare folder.
 
     `VENTURALITICA_<KEY>` (sections joined with `_`, e.g. `VENTURALITICA_WEB_PORT`) overrides each single setting; the
     real environment wins over `.env`. Relative paths start from agent.yaml's folder, in `.env` from its own, in a
     real variable from `cwd`.
+
+    Args:
+        meant: stores that the caller has runs in: beside those of agent.yaml, instead of those that are looked for.
 
     Raises:
         InvalidDocument: agent.yaml or a variable is wrong; every mistake with its place.
@@ -67,7 +72,7 @@ def load_settings(path: Path | None, *, env: Mapping[str, str], cwd: Path) -> Se
     root = read_fields(parse(read_file(file), mistakes), "the file", mistakes) if file else None
     if root is None:
         root = Fields((), MapNode((), 1, 1, ""), mistakes)
-    settings = replace(_Reader(root, variables, folder).read(), file=file)
+    settings = replace(_Reader(root, variables, folder, tuple(meant)).read(), file=file)
     mistakes.raise_if_any()
     return settings
 
@@ -87,10 +92,11 @@ def _agent_yaml(path: Path | None, cwd: Path) -> Path | None:
 class _Reader:
     """Reads one agent.yaml (or none: then every field is missing) with the variables over it."""
 
-    def __init__(self, root: Fields, variables: Variables, folder: Path) -> None:
+    def __init__(self, root: Fields, variables: Variables, folder: Path, meant: tuple[StoreSettings, ...] = ()) -> None:
         self._root = root
         self._variables = variables
         self._folder = folder
+        self._meant = meant
         self._names: list[str] = []
 
     def read(self) -> Settings:
@@ -152,6 +158,10 @@ class _Reader:
         web = WebSettings(
             host=self._setting(fields, "web.host", _anywhere(printable(253)), plain.host),
             port=self._setting(fields, "web.port", _anywhere(port), plain.port),
+            serve=self._setting(fields, "web.serve", _anywhere(yes_or_no), plain.serve),
+            token=self._secret("web.token"),
+            token_file=self._setting(fields, "web.token_file", folder_path, plain.token_file),
+            users=self._setting(fields, "web.users", folder_path, plain.users),
         )
         fields.close()
         return web
@@ -166,6 +176,13 @@ class _Reader:
         variable_name = PREFIX + name.upper().replace(".", "_")
         self._names.append(variable_name)
         return self._variable(variable_name, convert, value)
+
+    def _secret(self, name: str) -> str:
+        """A setting that only a variable may give: agent.yaml is read by many and kept in git."""
+        variable_name = PREFIX + name.upper().replace(".", "_")
+        self._names.append(variable_name)
+        variable = self._variables.get(variable_name)
+        return variable.value if variable else ""
 
     def _variable(self, name: str, convert: Convert[T], default: T) -> T:
         variable = self._variables.get(name)
@@ -183,7 +200,11 @@ class _Reader:
         """Stores and policies that nobody named are looked for; mistakes that were noted come first."""
         missing: list[tuple[str, str]] = []
         if "stores" not in self._root:
-            settings = replace(settings, stores=self._found_stores())
+            settings = replace(settings, stores=self._meant or self._found_stores())
+        else:
+            named = {(store.kind, store.uri) for store in settings.stores}
+            more = tuple(store for store in self._meant if (store.kind, store.uri) not in named)
+            settings = replace(settings, stores=(*settings.stores, *more))
         if not settings.stores:
             missing.append(
                 (
@@ -207,7 +228,9 @@ class _Reader:
         return settings
 
     def _found_stores(self) -> tuple[StoreSettings, ...]:
-        return (*self._found_mlflow(), *self._found_wandb())
+        runs = self._folder / ".venturalitica" / "runs"
+        folder = (StoreSettings("folder", str(runs)),) if runs.is_dir() else ()
+        return (*self._found_mlflow(), *self._found_wandb(), *folder)
 
     def _found_mlflow(self) -> tuple[StoreSettings, ...]:
         uri = self._variable("MLFLOW_TRACKING_URI", mlflow_uri, "")

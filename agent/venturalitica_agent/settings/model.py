@@ -18,10 +18,10 @@ class StoreSettings:
     """One place where runs live.
 
     Attributes:
-        kind: "mlflow", "wandb" or "wandb_offline".
+        kind: "mlflow", "wandb", "wandb_offline" or "folder".
         uri: mlflow: an absolute folder, `sqlite:///<absolute file>`, or a database or http(s) URL; wandb:
             `entity/project`, or `entity/*` for every project of the entity, which is the key's default one where it is
-            empty; wandb_offline: an absolute folder. May hold credentials, so it is never in `repr`.
+            empty; wandb_offline, folder: an absolute folder. May hold credentials, so it is never in `repr`.
         ui: where deep links point; default: the URI itself, without credentials, if it is http, else empty; for W&B
             the address that its SDK knows.
         poll: seconds between two looks at a store that can't be watched; default 5, for W&B 30.
@@ -110,10 +110,21 @@ class WandbSettings:
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """Where the status page listens: host (default 127.0.0.1) and TCP port (default 8321)."""
+    """The status page.
+
+    Attributes:
+        host, port: where it listens; default 127.0.0.1 and TCP port 8321.
+        serve: does `run` serve it? Default true.
+        token: what readers must show; only a variable gives it. token_file: absolute file that holds it.
+        users: absolute file of those who may log in, a line `name:hash` each.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8321
+    serve: bool = True
+    token: str = field(default="", repr=False)
+    token_file: Path | None = None
+    users: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

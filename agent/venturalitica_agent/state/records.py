@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +14,8 @@ from venturalitica_agent.domain.codec import from_plain, to_plain
 from venturalitica_agent.domain.evidence import Decision, EvidenceBundle, Published
 from venturalitica_agent.domain.run import Run
 from venturalitica_agent.domain.verdict import counts_tag
-from venturalitica_agent.state.tables import audits, stores
+from venturalitica_agent.state.present import make_present
+from venturalitica_agent.state.tables import audits, store_faults, stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,12 @@ class Records:
         self._engine = engine
         self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
 
-    def _upsert(self, table: sa.Table, row: Mapping[str, Any]) -> None:
+    def _put(self, table: sa.Table, row: Mapping[str, Any]) -> sa.Insert:
+        """Insert a row, or change the one with its key."""
         statement = self._insert(table).values(**row)
         keys = [c.name for c in table.primary_key]
         changed = {c: statement.excluded[c] for c in row if c not in keys}
-        with self._engine.begin() as db:
-            db.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+        return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
     # -- verdicts -------------------------------------------------------------------------------------------
     def decision(self, store: str, run_id: str, audit_id: str) -> Decision | None:
@@ -85,7 +87,10 @@ class Records:
             "tagged_at": published.tagged_at,
             "decision": to_plain(Decision, decision),
         }
-        self._upsert(audits, row)
+        files = {path: sha256(content).hexdigest() for path, content in bundle.files.items()}
+        with self._engine.begin() as db:
+            db.execute(self._put(audits, row))
+            make_present(db, row, files)
 
     def latest(self, store: str | None = None, run_id: str | None = None) -> list[AuditRecord]:
         """The newest verdict of each (run, policy), newest first."""
@@ -131,7 +136,10 @@ class Records:
         if scanned:
             row["scanned_at"] = now
         if news or scanned or (known is not None and known["error"] != error):
-            self._upsert(stores, row)
+            with self._engine.begin() as db:
+                db.execute(self._put(stores, row))
+                if not ok:
+                    db.execute(self._put(store_faults, {"store": store, "error": error, "remedy": remedy, "at": now}))
         return news
 
     def stores(self) -> dict[str, dict[str, Any]]:

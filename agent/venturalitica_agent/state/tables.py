@@ -31,6 +31,7 @@ runs = sa.Table(
     sa.Column("seen_at", sa.Float, nullable=False),
     sa.Column("changed_at", sa.Float, nullable=False),
     sa.Index("runs_by_phase", "phase", "live", "ready_at", "end_time"),
+    sa.Index("runs_by_store", "store", "phase", "reason", "changed_at"),
 )
 
 audits = sa.Table(
@@ -102,6 +103,29 @@ policy_mistakes = sa.Table(
     sa.Column("since", sa.Float, nullable=False),
 )
 
+# The append-only log: state/log.py alone writes these two.
+log_entries = sa.Table(
+    "log_entries",
+    metadata,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.String(256), nullable=False, unique=True),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+    sa.Column("path", sa.LargeBinary, nullable=False),
+    sa.Column("checkpoint", sa.Text, nullable=False),
+    sa.Column("public_key", sa.Text, nullable=False),
+    sa.Column("signature", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+
+log_heads = sa.Table(
+    "log_heads",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("origin", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("frontier", sa.LargeBinary, nullable=False),
+)
+
 stores = sa.Table(
     "stores",
     metadata,
@@ -112,6 +136,67 @@ stores = sa.Table(
     sa.Column("error", sa.Text, nullable=False, default=""),
     sa.Column("remedy", sa.Text, nullable=False, default=""),
     sa.Column("scanned_at", sa.Float),
+)
+
+# What the status page reads: of each run and policy the verdict that counts now, without what it rests on.
+_EXACT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # compared as bytes, as SQLite does
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    sa.Column("store", sa.String(12), primary_key=True),
+    sa.Column("run_id", _EXACT, primary_key=True),
+    sa.Column("policy", _EXACT, primary_key=True),
+    sa.Column("audit_id", sa.String(32), nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("experiment_id", sa.Text, nullable=False),
+    sa.Column("experiment", sa.Text, nullable=False),
+    sa.Column("run_name", sa.Text, nullable=False),
+    sa.Column("folded_name", sa.Text, nullable=False),  # for looking up without regard to case
+    sa.Column("ended", sa.BigInteger, nullable=False),  # ms; 0 where the store doesn't know
+    sa.Column("decided_at", sa.Float, nullable=False),
+    sa.Column("model_digest", sa.String(64), nullable=False),  # empty without one
+    sa.Column("data_digest", sa.String(64), nullable=False),  # of the evaluation data
+    sa.Index("verdicts_by_end", "ended", "store", "run_id", "policy"),
+    sa.Index("verdicts_by_store", "store", "ended", "run_id", "policy"),
+    sa.Index("verdicts_by_status", "status", "ended"),
+    sa.Index("verdicts_by_policy", "policy", "ended"),
+    sa.Index("verdicts_by_experiment", "experiment", "ended"),
+    sa.Index("verdicts_by_experiment_id", "store", "experiment_id", "decided_at"),
+    sa.Index("verdicts_by_model", "model_digest"),
+    sa.Index("verdicts_by_data", "data_digest"),
+)
+
+# The controls that a run's present verdict does not pass.
+verdict_controls = sa.Table(
+    "verdict_controls",
+    metadata,
+    sa.Column("control", _EXACT, primary_key=True),
+    sa.Column("store", sa.String(12), primary_key=True),
+    sa.Column("run_id", _EXACT, primary_key=True),
+    sa.Column("policy", _EXACT, primary_key=True),
+    sa.Index("verdict_controls_by_run", "store", "run_id", "policy"),
+)
+
+# What each audit wrote on its run.
+evidence_files = sa.Table(
+    "evidence_files",
+    metadata,
+    sa.Column("store", sa.String(12), primary_key=True),
+    sa.Column("run_id", sa.String(64), primary_key=True),
+    sa.Column("audit_id", sa.String(32), primary_key=True),
+    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("sha256", sa.String(64), nullable=False),
+)
+
+# The last thing that went wrong with each store, also after it is over.
+store_faults = sa.Table(
+    "store_faults",
+    metadata,
+    sa.Column("store", sa.String(12), primary_key=True),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("remedy", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
 )
 
 
@@ -129,6 +214,8 @@ def open_state(url: str) -> sa.Engine:
                 subject=str(folder),
                 remedy="set `state:` in agent.yaml to a folder that this user may write",
             ) from error
+    from venturalitica_agent.state.present import list_older  # it is made of the tables above
+
     engine = sa.create_engine(url, connect_args={"timeout": 30} if sqlite else {})
     if sqlite:
 
@@ -141,7 +228,10 @@ def open_state(url: str) -> sa.Engine:
 
     try:
         metadata.create_all(engine)
+        for index in runs.indexes:  # a state that was written before has the table and not each of them
+            index.create(engine, checkfirst=True)
         _give_terms(engine)
+        list_older(engine)
     except sa.exc.SQLAlchemyError as error:
         raise ConfigError(
             f"the state can't be opened: {error.__class__.__name__}: {str(error).splitlines()[0]}",

@@ -11,14 +11,14 @@ from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from yaml import YAMLError
 
 from venturalitica_agent.domain.run import LoggedDataset, LoggedModel, Run, RunRef, RunStatus
 from venturalitica_agent.errors import PermanentError, RecordUnreadable, RunGone, StoreUnavailable, UntrustedInput
 from venturalitica_agent.logging import clean
-from venturalitica_agent.stores import local_files
+from venturalitica_agent.stores import links, local_files
 from venturalitica_agent.stores.base import RemoteFile
 from venturalitica_agent.stores.naming import input_fingerprint, redacted, store_id, text, texts
 
@@ -392,9 +392,7 @@ class MlflowAccess:
 
     # -- links ----------------------------------------------------------------------------------------------
     def run_link(self, run: Run) -> str:
-        if not self._ui:
-            return ""
-        return f"{self._ui}/#/experiments/{quote(run.ref.experiment_id, safe='')}/runs/{quote(run.ref.run_id, safe='')}"
+        return links.mlflow_run(self._ui, run.ref.experiment_id, run.ref.run_id)
 
 
 def _is_plain(run_id: str) -> bool:

@@ -14,6 +14,7 @@ from venturalitica_agent.errors import AgentError, StoreUnavailable
 from venturalitica_agent.logging import get_logger
 from venturalitica_agent.settings import Settings, StoreSettings
 from venturalitica_agent.stores import wandb_queries as queries
+from venturalitica_agent.stores.folder import RunFolderStore
 from venturalitica_agent.stores.local_files import local_path
 from venturalitica_agent.stores.mlflow_file import MlflowFileStore
 from venturalitica_agent.stores.mlflow_remote import MlflowRemoteStore
@@ -28,7 +29,7 @@ from venturalitica_agent.stores.wandb_synced import SyncedOfflineStore
 log = get_logger(__name__)
 
 MlflowStore = MlflowFileStore | MlflowSqliteStore | MlflowRemoteStore
-AnyStore = MlflowStore | WandbProject | SyncedOfflineStore
+AnyStore = MlflowStore | WandbProject | SyncedOfflineStore | RunFolderStore
 
 
 def open_mlflow(uri: str, *, roots: Sequence[Path] = (), ui: str = "") -> MlflowStore:
@@ -70,6 +71,8 @@ def open_configured(
             yield given, open_mlflow(given.uri, roots=given.artifacts, ui=given.ui)
         elif given.kind == "wandb_offline":
             yield given, open_offline(given, server)
+        elif given.kind == "folder":
+            yield given, RunFolderStore(Path(given.uri), roots=given.artifacts)
         else:
             for path in server.known_projects(given.uri, known) if follows(given) else [given.uri]:
                 yield given, server.project(path, roots=given.artifacts, ui=given.ui)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from venturalitica_agent.domain.run import LoggedDataset, LoggedModel, Run, RunRef
 from venturalitica_agent.errors import PermanentError, RetryableError, RunGone, StoreUnavailable, UntrustedInput
 from venturalitica_agent.logging import get_logger
+from venturalitica_agent.stores import links
 from venturalitica_agent.stores import wandb_facts as facts
 from venturalitica_agent.stores import wandb_marks as marks
 from venturalitica_agent.stores import wandb_queries as queries
@@ -341,8 +342,4 @@ class WandbProject:
 
     # -- links ----------------------------------------------------------------------------------------------
     def run_link(self, run: Run) -> str:
-        base = self._ui or self._app()
-        if not base:
-            return ""
-        entity, project, run_id = (quote(part, safe="") for part in (self._entity, self._project, run.ref.run_id))
-        return f"{base}/{entity}/{project}/runs/{run_id}"
+        return links.wandb_run(self._ui or self._app(), self._entity, self._project, run.ref.run_id)

@@ -87,9 +87,10 @@ class Overview(Document):
 
 
 class RunRow(Document):
-    """One run under one policy, or a run without a verdict (then `policy` is empty and `reason` says why).
+    """One run under one policy; or (then `policy` is empty and `reason` says why) where a run stands that isn't done.
 
-    `status` is a verdict's status, or where a run without one stands: pending, running, ignored, stuck, gone.
+    `status` is a verdict's status, or where a run stands: pending, running, ignored, stuck, gone. A run that is audited
+    again has a row of either kind; one that is ignored or gone has no verdict that counts, so no row of the first.
     """
 
     store: str
@@ -169,6 +170,8 @@ class FindingView(Document):
     level: float | None
     method: str
     n: int | None
+    rate: str = Field("", description="what the groups' own values are, as selection rate; empty without groups")
+    reference: str = Field("", description="the group compared with; empty without groups")
     groups: tuple[GroupRow, ...]
     notes: tuple[str, ...]
     waived: str = Field(description="who waives it until when and why, as a sentence; empty when nobody does")
@@ -351,3 +354,24 @@ class IntegrationsPage(Document):
     stores: tuple[Integration, ...]
     checks: tuple[CheckView, ...]
     checked_at: float | None
+
+
+class Alive(Document):
+    """The process answers. `state` tells one agent's state from another's, and nothing else of it."""
+
+    status: str
+    version: str
+    state: str
+
+
+class Ready(Document):
+    ready: bool
+    reasons: tuple[str, ...] = Field(description="sentences on what is missing; none when it is ready")
+
+
+class Fault(Document):
+    """Why there is no answer: what happened, to what, and what to do."""
+
+    what: str
+    subject: str = ""
+    remedy: str = ""

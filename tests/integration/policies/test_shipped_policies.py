@@ -166,7 +166,7 @@ def credit(audit: Audit) -> Audited:
 
 
 def test_credit_scoring_decides_little_on_300_applicants(credit: Audited) -> None:
-    """Performance passes; every gap between groups is inside its requirement as a number and undecided as evidence."""
+    """Accuracy passes; every gap between groups is inside its requirement as a number and undecided as evidence."""
     assert credit.outcomes == {
         "sex-impact-ratio": "inconclusive",
         "age-impact-ratio": "inconclusive",
@@ -174,7 +174,7 @@ def test_credit_scoring_decides_little_on_300_applicants(credit: Audited) -> Non
         "age-tpr-gap": "inconclusive",
         "sex-calibration-gap": "inconclusive",
         "age-calibration-gap": "inconclusive",
-        "auc": "pass",
+        "auc": "inconclusive",
         "accuracy": "pass",
         "noise-flip-rate": "pass",
         "data-completeness": "pass",

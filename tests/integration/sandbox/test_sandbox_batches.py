@@ -207,12 +207,11 @@ def test_model_never_sees_outcomes(measured, table) -> None:
     assert "the model wants columns that the data doesn't have: y" in found["accuracy"].reason
 
 
-def test_table_too_large_to_be_held_is_measured_by_column(measured, table, monkeypatch) -> None:
-    """Only the control that looks at whole rows has no answer, and it says why."""
+def test_table_too_large_to_be_held_is_measured_by_column_and_by_row(measured, table, monkeypatch) -> None:
     from venturalitica_agent.fetch import parquet
 
     model = pipeline(LogisticRegression(max_iter=2000)).fit(table[TEXT + NUMBERS], table["y"])
     monkeypatch.setattr(parquet, "MAX_CELLS", 300)
     found = measured(as_parquet(table), model)
-    assert [name for name, result in found.items() if isinstance(result, Unmeasured)] == ["repeats"]
-    assert "100 rows x 7 columns are too many cells" in found["repeats"].reason
+    assert [result for result in found.values() if isinstance(result, Unmeasured)] == []
+    assert found["repeats"].value == table.duplicated().mean()

@@ -31,6 +31,7 @@ CONFIG = """\
 stores: [{mlflow: ./mlruns}]
 policies: ./tiny.yaml
 audits: [{name: all, runs: {experiment: "*"}, policy: tiny}]
+sandbox: {warm: 0}
 """
 EXPERIMENT = "artifact_location: {0}\nexperiment_id: '0'\nlifecycle_stage: active\nname: Default\n"
 RUN = """\
@@ -104,7 +105,9 @@ def start(folder: Path, address: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "venturalitica_agent", "run", "--config", str(folder / "agent.yaml")]
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     with (folder / "service.log").open("wb") as log:
-        return subprocess.Popen(command, env={**kept, "NOTIFY_SOCKET": address}, stderr=log, cwd=folder)
+        return subprocess.Popen(
+            command, env={**kept, "VENTURALITICA_WEB_SERVE": "false", "NOTIFY_SOCKET": address}, stderr=log, cwd=folder
+        )
 
 
 def train(folder: Path) -> None:

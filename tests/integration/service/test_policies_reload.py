@@ -25,6 +25,7 @@ CONFIG = """\
 stores: [{mlflow: ./mlruns}]
 policies: ./tiny.yaml
 audits: [{name: all, runs: {experiment: "*"}, policy: tiny}]
+sandbox: {warm: 0}
 reconcile: 500ms
 """
 SECONDS = 60.0
@@ -43,7 +44,7 @@ def service(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "venturalitica_agent", "run"]
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     with (folder / "service.log").open("wb") as log:
-        process = subprocess.Popen(command, env=kept, stderr=log, cwd=folder)
+        process = subprocess.Popen(command, env=kept | {"VENTURALITICA_WEB_SERVE": "false"}, stderr=log, cwd=folder)
     yield process
     process.terminate()
     process.wait(SECONDS)

@@ -13,6 +13,7 @@ import pytest
 from support.verdicts import decision, policy
 
 from venturalitica_agent.attest.bundle import build_bundle
+from venturalitica_agent.attest.notary import Notary
 from venturalitica_agent.auditor import Auditor
 from venturalitica_agent.claim.in_force import PoliciesInForce
 from venturalitica_agent.claim.plan import AuditRule, Rulebook
@@ -54,6 +55,7 @@ class Office:
             store_of=lambda _: self.store,
             policy_of={POLICY.digest: POLICY}.__getitem__,
             records=self.records,
+            notary=cast(Notary, None),
             cache=cast(Cache, None),
             sandbox=cast(Sandbox, None),
             waivers=lambda: self.waivers,

@@ -195,6 +195,33 @@ def test_a_true_number_passes_and_a_flattering_one_fails() -> None:
     assert outcomes == {0.85: Status.PASS, 0.9: Status.INCONCLUSIVE, 1.0: Status.FAIL}
 
 
+@FEW
+@given(st.integers(0, 100), st.floats(0, 1))
+def test_the_shortfall_is_how_much_worse_the_measurement_is(right: int, told: float) -> None:
+    sample = judged_of(right)
+    own = found_of("accuracy", sample, ">= 0.5")
+    found = found_of("declared_shortfall", logging(sample, test_accuracy=told), "<= 0.02", **ACCURACY)
+    assert found.value == pytest.approx(told - right / 100)
+    ends = told - own.interval.high, told - own.interval.low
+    assert (found.interval.low, found.interval.high) == pytest.approx(ends)
+
+
+def test_better_than_declared_is_no_shortfall() -> None:
+    outcomes: dict[float, Status] = {}
+    for told in (0.7, 0.85, 1.0):
+        control = control_of("declared_shortfall", "<= 0.02", role=None, **ACCURACY)
+        found = measure(control, logging(judged_of(850, 1000), test_accuracy=told))
+        assert isinstance(found, Measurement)
+        outcomes[told] = decide(control, found)
+        assert f"the run logged test_accuracy = {told:g}, " in sentences.of(control, found, outcomes[told])
+    assert outcomes == {0.7: Status.PASS, 0.85: Status.INCONCLUSIVE, 1.0: Status.FAIL}
+    frame = pd.DataFrame({"y": [1.0, 2.0, 4.0, 8.5], "p": [1.5, 2.0, 3.0, 8.0]})
+    told_mae = logging(sample_of(frame), mae=0.25)
+    assert found_of("declared_shortfall", told_mae, "<= 0.1", logged="mae", of_metric="mae").value == pytest.approx(
+        0.25
+    )
+
+
 def test_the_difference_knows_its_rows_and_its_flips() -> None:
     sample = logging(judged_of(80), test_accuracy=0.85)
     assert 100 < found_of("declared_difference", sample, "<= 0.1", **ACCURACY).needed[""] < 10_000

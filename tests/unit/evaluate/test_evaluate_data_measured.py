@@ -18,6 +18,7 @@ from venturalitica_agent.domain.job import AuditTask
 from venturalitica_agent.domain.run import LoggedDataset, LoggedModel, Run
 from venturalitica_agent.domain.subject import ColumnBinding, DataPlan, DataRef, DigestCheck, Subject
 from venturalitica_agent.domain.verdict import Measurement, Unmeasured
+from venturalitica_agent.fetch import parquet, parquet_batches
 from venturalitica_agent.fetch.cache import Cache
 from venturalitica_agent.fetch.digests import pandas_digest
 from venturalitica_agent.measuring import measure_run
@@ -124,6 +125,46 @@ def test_everything_that_a_run_holds_is_measured(tmp_path: Path) -> None:
     # The model, two tables, two digests, and gender, zip, illness, target and prediction; nobody logged a digest.
     assert (whole.n, whole.value) == (10, 0.8)
     assert "the digest of the training data (the run logged no digest for this data)" in whole.notes[0]
+
+
+LARGE = """
+policy: p
+version: 1
+controls:
+- {id: repeats, metric: duplicate_rows, require: "<= 0.01"}
+- {id: by, metric: duplicate_rows, require: "<= 0.01", columns: [zip, illness]}
+- {id: overlap, metric: split_overlap, require: "== 0"}
+- {id: fits, metric: schema_match, require: ">= 1"}
+- {id: flips, metric: flip_rate_noise, require: "<= 0.1"}
+"""
+
+
+def test_tables_too_large_to_be_held_are_compared_row_by_row_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pieces of 16 rows, with values that are missing in some pieces only; a number key stays visible as one."""
+
+    def parquet_of(frame: pd.DataFrame, name: str) -> bytes:
+        large = frame.assign(key=np.arange(len(frame)) + (2**53 if name == "train" else 0), yes=frame["y"] == 1)
+        large["zip"] = large["zip"].where(large.index > 40)  # a float where one is missing
+        large["yes"] = large["yes"].where(large.index % 100 > 3)  # an object where one is missing
+        large.to_parquet(tmp_path / name, index=False)
+        return (tmp_path / name).read_bytes()
+
+    refs = {split: DataRef("artifact", f"data/{split}.parquet") for split in ("evaluation", "training")}
+    again = pd.concat([TEST, TEST[:30]], ignore_index=True)
+    files = {refs["evaluation"].value: parquet_of(again, "test"), refs["training"].value: parquet_of(TRAINING, "train")}
+    plan, no_flips = replace(PLAN, data=refs), LARGE.rpartition("- {id: flips")[0]
+    _, whole = measured(tmp_path, files=files, plan=plan, policy=no_flips)
+    monkeypatch.setattr(parquet, "MAX_CELLS", 1500)
+    monkeypatch.setattr(parquet_batches, "_BATCH_CELLS", 16 * 8)
+    _, pieces = measured(tmp_path, files=files, plan=plan, policy=LARGE)
+    flips = pieces.pop("flips")
+    assert isinstance(flips, Unmeasured)
+    assert "330 rows x 8 columns are too many cells" in flips.reason
+    assert pieces == whole
+    notes = [note for m in pieces.values() if isinstance(m, Measurement) for note in m.notes]
+    assert sum("'key' alone differs in every row" in note for note in notes) == 2
 
 
 def test_a_logged_dataset_proves_its_digest(tmp_path: Path) -> None:

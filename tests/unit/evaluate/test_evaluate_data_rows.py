@@ -17,7 +17,7 @@ from venturalitica_agent.domain.subject import ColumnBinding, Problem
 from venturalitica_agent.domain.verdict import Measurement, Status, Unmeasured
 from venturalitica_agent.evaluate.judge import decide
 from venturalitica_agent.evaluate.measure import measure
-from venturalitica_agent.evaluate.rows import row_hashes
+from venturalitica_agent.evaluate.rows import Rows, row_hashes
 from venturalitica_agent.evaluate.sample import Sample
 
 FEW = settings(max_examples=40, deadline=None)
@@ -31,7 +31,8 @@ def table_of(frame: pd.DataFrame, training: pd.DataFrame | Problem | None = None
     sample = sample_of(frame, more=bindings)
     if training is None:
         return sample
-    return replace(sample, background=replace(sample.background, training=training))
+    behind = training if isinstance(training, Problem) else Rows.of(training)
+    return replace(sample, background=replace(sample.background, training=behind))
 
 
 def found_of(metric: str, sample: Sample, require: str = "<= 0", **fields: Any) -> Measurement:

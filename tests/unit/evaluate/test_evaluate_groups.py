@@ -208,6 +208,53 @@ def test_groups_of_few_rows_are_told_the_exact_test_besides() -> None:
     assert enough.notes == ()
 
 
+# -- the largest group as reference --------------------------------------------------------------------------------
+SIZES = (("a", 12, 40), ("b", 90, 300), ("c", 60, 120), ("d", 2, 5))
+
+
+@pytest.mark.parametrize("metric", ["disparate_impact", "demographic_parity_diff"])
+def test_the_largest_group_is_the_reference_where_the_policy_says_so(metric: str) -> None:
+    sample = sample_of(rates(*SIZES))
+    largest = measured(metric, sample, of=LABELS, min_group=10, reference="largest")
+    named = measured(metric, sample, of=LABELS, min_group=10, reference="b")
+    assert (largest.reference, set(largest.extremes or ())) == ("b", {"b", "c"})
+    if metric == "demographic_parity_diff":
+        assert (largest.value, largest.interval) == (named.value, named.interval)
+    else:  # c fares better than b: to a named reference that is no disadvantage, to the largest group it is one
+        assert (largest.value, named.value) == pytest.approx((0.3 / 0.5, 1.0))
+    every = measured(metric, sample, of=LABELS, min_group=10)
+    assert largest.interval.high - largest.interval.low < every.interval.high - every.interval.low
+    control = control_of(metric, ">= 0.8", of=LABELS, min_group=10, reference="largest")
+    (finding,) = judge(policy_of(control), [largest]).findings
+    assert f"{largest.value:.3f} to b, the largest group, 95 % interval" in finding.sentence
+
+
+def test_the_largest_is_never_a_small_group_nor_an_unknown_one_and_equals_go_by_name() -> None:
+    def reference(*sizes: tuple[str, int, int], **fields: Any) -> str | None:
+        frame = rates(*sizes)
+        frame["g"] = frame["g"].where(frame["g"] != "?")
+        return measured("demographic_parity_diff", sample_of(frame), of=LABELS, reference="largest", **fields).reference
+
+    assert reference(("c", 9, 50), ("b", 9, 50), ("a", 9, 40)) == "b"
+    assert reference(("?", 50, 90), ("b", 9, 50), ("a", 9, 40)) == "b"
+    frame = rates(("a", 12, 29), ("b", 9, 28))
+    assert "fewer than two" in reason_of(
+        "disparate_impact", sample_of(frame), of=LABELS, reference="largest", min_group=30
+    )
+    assert "one of the groups has that name" in reason_of(
+        "disparate_impact", sample_of(rates(("largest", 9, 50), ("a", 9, 40))), of=LABELS, reference="largest"
+    )
+
+
+def test_of_quantities_too_the_largest_group_is_the_reference() -> None:
+    frame = people().assign(y=0.0)
+    frame["p"] = frame["s"] + (frame["age"] == 20)
+    frame["g"] = np.where(np.arange(600) < 350, "b", np.where(np.arange(600) < 500, "a", "c"))
+    found = measured("mae_diff", sample_of(frame), reference="largest")
+    assert found.reference == "b"
+    assert found == measured("mae_diff", sample_of(frame), reference="b")
+
+
 # -- intersections ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("metric", ["disparate_impact", "equal_opportunity_diff", "worst_group_accuracy"])
 def test_intersections_equal_the_groups_of_a_column_that_joins_them(metric: str) -> None:

@@ -123,9 +123,10 @@ def test_auc_has_the_variance_of_the_definition() -> None:
     rng = np.random.default_rng(3)
     x, y = rng.integers(0, 8, 40).astype(float) + 1, rng.integers(0, 8, 60).astype(float)
     wins = (x[:, None] > y).astype(float) + 0.5 * (x[:, None] == y)
-    value, variance = intervals.auc(x, y)
+    value, over_y, over_x = intervals.placements(x, y)
     expected = wins.mean(axis=1).var(ddof=1) / len(x) + wins.mean(axis=0).var(ddof=1) / len(y)
     assert value == pytest.approx(wins.mean(), abs=1e-12)
+    variance, _ = intervals.together([(r.var(ddof=1) / len(r), len(r) - 1) for r in (over_y, over_x)])
     assert variance == pytest.approx(expected, abs=1e-12)
 
 

@@ -85,15 +85,14 @@ def test_no_mistake_on_few_rows_is_no_proof_of_none() -> None:
     for metric in OF_CLASSES:
         found = measured(metric, few)
         assert found.value == found.interval.high == 1.0
-        assert 0.3 < found.interval.low < 0.9, metric
+        assert -0.1 < found.interval.low < 0.9, metric
 
 
-def test_drawn_intervals_say_how_they_were_drawn_and_never_change() -> None:
+def test_intervals_of_tables_are_the_same_every_time() -> None:
     sample = sample_of(classes())
     first, again = measured("mcc", sample, id="one"), measured("mcc", sample, id="two")
     assert first.interval == again.interval
-    assert (first.interval.method, first.interval.resamples) == ("Dirichlet draws of the table", 1000)
-    assert first.interval.seed is not None
+    assert (first.interval.method, first.interval.seed) == ("delta method, Student on the logit scale", None)
 
 
 @pytest.mark.parametrize(("metric", "prevalence"), [("mcc", 0.5), ("f1_macro", 0.2), ("balanced_accuracy", 0.2)])

@@ -220,7 +220,9 @@ def test_problems_of_the_subject_are_the_reason() -> None:
     problems = {"role:group": Problem("no column Gendr", "the nearest is Gender"), "model": Problem("refused", "x")}
     sample = sample_of(pd.DataFrame({"y": [0, 1]}), problems=problems)
     assert reason_of("disparate_impact", sample, of=LABELS) == "no column Gendr | the nearest is Gender"
-    assert reason_of("accuracy", sample) == "refused | x"
+    for metric in ("accuracy", "roc_auc", "roc_auc_ovr", "average_precision", "brier", "log_loss", "ece", "mae"):
+        assert reason_of(metric, sample) == "refused | x", metric
+    assert "bound to the role 'score'" in reason_of("roc_auc", sample_of(pd.DataFrame({"y": [0, 1], "p": [0, 1]})))
 
 
 def test_one_class_of_labels_does_not_show_that_the_model_speaks_their_coding() -> None:

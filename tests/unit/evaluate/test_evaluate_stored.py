@@ -59,7 +59,7 @@ def controls(draw: st.DrawFn, name: str) -> Control:
         article=draw(st.sampled_from(["10(2)(f)", "10(2)(f)", "15(1)", ""])),
         level=draw(st.sampled_from([0.95, 0.95, 0.95, 0.9, 0.99])),
         min_group=draw(st.sampled_from([1, 20, 30])),
-        reference=draw(st.sampled_from([None, None, "a"])) if grouped and not metric.startswith("worst") else None,
+        reference=draw(st.sampled_from([None, "a", "largest"])) if grouped and not metric.startswith("worst") else None,
         decide_on=draw(st.sampled_from([DecideOn.INTERVAL, DecideOn.INTERVAL, DecideOn.POINT])),
         enforcement=draw(st.sampled_from(Enforcement)),
         skip=draw(st.sampled_from(["", "", "", "it is for monitoring"])),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from venturalitica_agent.domain.metric import METRICS, Need
 from venturalitica_agent.policy import stress_keys
 from venturalitica_agent.policy.own_keys import COMPARABLE, may_have, must_have, on_evaluation_only
-from venturalitica_agent.policy.rules import OPERATORS, SEVERITIES
+from venturalitica_agent.policy.rules import OPERATORS, SEVERITIES, may_have_reference
 
 Document = dict[str, Any]
 
@@ -32,7 +32,7 @@ def _maybe(**keys: st.SearchStrategy[Any]) -> st.SearchStrategy[Document]:
 def requirements(draw: st.DrawFn, metric: str) -> str:
     """A requirement inside the metric's range, in its direction, that is neither always true nor never."""
     spec = METRICS[metric]
-    of_one = math.isfinite(spec.high) or metric in ("disparate_impact", "declared_difference")
+    of_one = math.isfinite(spec.high) or metric in ("disparate_impact", "declared_difference", "declared_shortfall")
     high = min(spec.high, 1.0 if of_one else 1e6)
     low = max(spec.low, -1e6)
     share = draw(st.floats(0.01, 0.99))
@@ -72,7 +72,8 @@ def controls(draw: st.DrawFn, name: str) -> Document:
     control = {"id": name, "metric": metric, "require": draw(requirements(metric))}
     if Need.GROUPS in spec.needs:
         control["role"] = draw(roles | st.lists(roles, min_size=1, max_size=3, unique=True))
-        control |= draw(_maybe(reference=roles))
+    if may_have_reference(spec):
+        control |= draw(_maybe(reference=roles | st.just("largest")))
     if Need.OUTCOME in spec.needs:
         control |= draw(_maybe(of=st.sampled_from(["labels", "predictions"])))
     control |= draw(own_keys(metric))

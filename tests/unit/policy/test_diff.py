@@ -71,6 +71,7 @@ def test_a_new_version_in_the_words_of_a_compliance_officer() -> None:
         ({"on": Split.TRAINING}, "changed: sex: the data it looks at is training (was evaluation)"),
         ({"of": Outcome.LABELS}, "changed: sex: what it looks at is labels (was predictions)"),
         ({"reference": "male"}, "changed: sex: the reference group is male (was not given)"),
+        ({"reference": "largest"}, "changed: sex: the reference group is the largest (was not given)"),
         ({"metric": "demographic_parity_diff", "require": Requirement(Op.LE, 0.1)}, "changed: sex: difference of "
          "selection rates by gender must be at most 0.1 (was: ratio of the lowest to the highest selection rate by "
          "gender must be at least 0.8)"),

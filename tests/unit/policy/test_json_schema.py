@@ -13,7 +13,7 @@ from jsonschema import Draft7Validator, FormatChecker
 from policy_documents import Document, as_bytes, damaged, documents, usual_keys
 from test_native import BAD, FULL
 
-from venturalitica_agent.domain.metric import ALIASES, METRICS, Need
+from venturalitica_agent.domain.metric import ALIASES, METRICS, Form, Need
 from venturalitica_agent.policy import json_schema, load_policies, parse_policy
 from venturalitica_agent.policy.json_schema import policy_schema, schema_text
 from venturalitica_agent.strict_yaml import InvalidDocument, Mistakes, parse, plain
@@ -93,7 +93,7 @@ def test_the_direction_and_the_groups_of_every_metric_are_in_the_schema(name: st
     assert valid()
     assert not valid(require=f"{wrong} 0.5")
     assert valid(role="" if grouped else "g") is False
-    assert valid(reference="x") is grouped
+    assert valid(reference="x") is valid(reference="largest") is (spec.form in (Form.DIFFERENCE, Form.RATIO))
 
 
 def test_shipped_policies_are_valid_to_the_schema() -> None:

@@ -10,6 +10,7 @@ from policy_documents import usual_keys
 
 from venturalitica_agent.domain.metric import ALIASES, METRICS, Need
 from venturalitica_agent.domain.policy import (
+    LARGEST,
     DecideOn,
     Enforcement,
     EvaluateWith,
@@ -250,6 +251,15 @@ def test_all_mistakes_of_a_policy_come_at_once() -> None:
 def test_equalized_odds_ratio_is_a_ratio_in_our_own_shape() -> None:
     found = parsed(control('id: a, metric: equalized_odds_ratio, role: g, require: ">= 0.8"')).controls[0]
     assert found.metric == "equalized_odds_ratio"
+
+
+def test_the_largest_group_may_be_the_reference_of_gaps_alone() -> None:
+    document = control('id: a, metric: disparate_impact, role: g, reference: largest, require: ">= 0.8"')
+    assert parsed(document).controls[0].reference == LARGEST
+    with pytest.raises(InvalidDocument, match="ranges from 0 to 1"):
+        parsed(document.replace("0.8", "1.1"))
+    with pytest.raises(InvalidDocument, match="worst_group_recall doesn't compare groups with one another"):
+        parsed(document.replace("disparate_impact", "worst_group_recall"))
 
 
 def test_a_ratio_against_a_reference_group_may_exceed_one() -> None:

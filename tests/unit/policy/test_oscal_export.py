@@ -49,6 +49,8 @@ OWN = (
             shares={"female ": 1e-05, "null": 0.99999}),
     Control("noise", "flip_rate_noise", Requirement(Op.LE, 0.05), noise=0.01, tolerance=0.3),
     Control("gaps", "flip_rate_missing", Requirement(Op.LE, 0.05), missing=0.2, tolerance=0.0),
+    Control("large", "demographic_parity_diff", Requirement(Op.LE, 0.1), role="g", reference="largest"),
+    Control("less", "declared_shortfall", Requirement(Op.LE, 0.02), logged="test/accuracy", of_metric="accuracy"),
     Control("told", "declared_difference", Requirement(Op.LE, 0.02), logged="test/accuracy", of_metric="accuracy"),
 )  # fmt: skip
 POLICY = Policy(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from venturalitica_agent.domain.subject import Predictions
 from venturalitica_agent.errors import SandboxError
 from venturalitica_agent.sandbox import answer
 
@@ -20,6 +21,12 @@ def encode(header: Any, *arrays: np.ndarray) -> bytes:
 
 def header(rows: Any = 2, values: Any = ("a", "b"), score_classes: Any = None, notes: Any = ()) -> dict[str, Any]:
     return {"rows": rows, "values": values, "score_classes": score_classes, "notes": notes}
+
+
+def only(raw: bytes, rows: int = 2) -> Any:
+    """The answer about the only table."""
+    (found,) = answer.read(raw, rows=[rows])
+    return found
 
 
 CODES = np.array([0, 1], "<i4")
@@ -40,7 +47,7 @@ def test_valid_classes_come_through_exactly(data, values, rows) -> None:
     codes = data.draw(st.lists(st.integers(0, len(values) - 1), min_size=rows, max_size=rows))
     scores = np.random.default_rng(rows).dirichlet(np.ones(len(values)), rows)
     raw = encode(header(rows, values, values, ["n"]), np.array(codes, "<i4"), scores.astype("<f8"))
-    read = answer.read(raw, rows=rows)
+    read = only(raw, rows)
     assert read.values == read.score_classes == tuple(values)
     assert [type(v) for v in read.values] == [type(v) for v in values]
     assert read.codes.tolist() == codes
@@ -50,7 +57,7 @@ def test_valid_classes_come_through_exactly(data, values, rows) -> None:
 
 def test_valid_numbers_come_through_exactly() -> None:
     numbers = np.array([1.5, -2e300], "<f8")
-    read = answer.read(encode(header(values=None), numbers), rows=2)
+    read = only(encode(header(values=None), numbers))
     assert read.numbers.tolist() == numbers.tolist()
     assert (read.values, read.codes, read.scores) == (None, None, None)
 
@@ -109,7 +116,7 @@ def test_valid_numbers_come_through_exactly() -> None:
 )
 def test_everything_else_is_refused_with_its_reason(raw: bytes, sentence: str) -> None:
     with pytest.raises(SandboxError) as caught:
-        answer.read(raw, rows=2)
+        only(raw)
     assert sentence in caught.value.what
     assert caught.value.remedy
     assert caught.value.what.isprintable()
@@ -120,8 +127,8 @@ def test_everything_else_is_refused_with_its_reason(raw: bytes, sentence: str) -
 def test_damaged_answers_never_do_anything_but_parse_or_refuse(junk: bytes, start: int, length: int) -> None:
     whole = encode(header(score_classes=["a", "b"]), CODES, SCORES)
     try:
-        read = answer.read(whole[:start] + junk + whole[start + length :], rows=2)
-    except (SandboxError, answer.Failure):
+        read = only(whole[:start] + junk + whole[start + length :])
+    except SandboxError:
         return
     assert read.n == 2
     assert len(read.codes if read.values is not None else read.numbers) == 2
@@ -129,8 +136,41 @@ def test_damaged_answers_never_do_anything_but_parse_or_refuse(junk: bytes, star
 
 def test_failure_is_reported_clean_and_short() -> None:
     raw = encode({"failed": "predict", "type": "ValueError", "message": "a\x1b[2J\r\nb\u202e" + "c" * 9999})
-    with pytest.raises(answer.Failure) as caught:
-        answer.read(raw, rows=2)
-    assert caught.value.stage == "predict"
-    assert caught.value.message.startswith("ValueError: a [2J b ccc")
-    assert len(caught.value.message) == 400
+    failure = only(raw)
+    assert failure.stage == "predict"
+    assert failure.message.startswith("ValueError: a [2J b ccc")
+    assert len(failure.message) == 400
+
+
+FAILED = encode({"failed": "predict", "type": "", "message": "no"})
+LABELS = encode(header(score_classes=["a", "b"]), CODES, SCORES)
+NUMBERS = encode(header(3, values=None), np.array([1.0, 2.0, 3.0], "<f8"))
+
+
+def test_answers_about_several_tables_are_each_their_own() -> None:
+    labels, failure, numbers = answer.read(LABELS + FAILED + NUMBERS, rows=[2, 2, 3])
+    assert labels.codes.tolist() == [0, 1]
+    assert labels.scores.tolist() == SCORES.tolist()
+    assert failure.message == "no"
+    assert numbers.numbers.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("raw", "rows"),
+    [
+        (LABELS + NUMBERS[:-1], [2, 3]),
+        (LABELS + NUMBERS + b"x", [2, 3]),
+        (LABELS + NUMBERS, [2, 2]),
+        (LABELS, [2, 3]),
+        (LABELS + FAILED + b"x", [2, 3]),
+        (LABELS + b"x" + NUMBERS, [2, 3]),
+    ],
+)
+def test_damage_behind_an_answer_is_refused_and_leaves_that_answer_alone(raw: bytes, rows: list[int]) -> None:
+    read = answer.read(raw, rows=rows)
+    first = next(read)
+    assert isinstance(first, Predictions)
+    assert first.codes is not None
+    assert first.codes.tolist() == [0, 1]
+    with pytest.raises(SandboxError):
+        list(read)

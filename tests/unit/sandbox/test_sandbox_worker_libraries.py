@@ -80,7 +80,10 @@ def ask(tmp_path):
         header, arrays = worker.answer(model, (worker.choose_features(model, b, named=False) for b in batches))
         body = b"".join(np.ascontiguousarray(piece).tobytes() for pieces in arrays for piece in pieces)
         raw = json.dumps(header).encode() + b"\n" + body
-        return answer.read(raw, rows=len(features))
+        (told,) = answer.read(raw, rows=[len(features)])
+        if isinstance(told, answer.Failure):
+            raise told
+        return told
 
     return predict
 

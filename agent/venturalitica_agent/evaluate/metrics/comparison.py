@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from venturalitica_agent.domain.policy import Control
+from venturalitica_agent.domain.policy import LARGEST, Control
 from venturalitica_agent.domain.verdict import GroupStat, Interval
 from venturalitica_agent.evaluate.coding import listing
 from venturalitica_agent.evaluate.gaps import Gap
-from venturalitica_agent.evaluate.grouping import Grouping
+from venturalitica_agent.evaluate.grouping import MISSING_GROUP, OTHER_GROUP, Grouping
 from venturalitica_agent.evaluate.intervals import Ends, Floats
 from venturalitica_agent.evaluate.metrics.estimate import Estimate
 from venturalitica_agent.evaluate.planning import Growth
@@ -48,7 +48,7 @@ def compare(control: Control, grouping: Grouping, arms: Arms, notes: tuple[str, 
         for n, value in zip(arms.rows, arms.values, strict=True)
     ]
     compared = comparable(names, reasons)
-    reference = reference_of(control, names, compared, reasons)
+    reference = reference_of(control, names, arms.rows, compared, reasons)
     gap = Gap(is_ratio, reference)
     values, rows = arms.values[compared], arms.rows[compared].astype(float)
     value = float(gap.by_rate(values))
@@ -105,10 +105,24 @@ def comparable(names: Sequence[str], reasons: Sequence[str], least: int = 2) -> 
     return compared
 
 
-def reference_of(control: Control, names: Sequence[str], compared: list[int], reasons: Sequence[str]) -> int | None:
-    """Where the declared reference stands among the compared groups."""
+def reference_of(
+    control: Control, names: Sequence[str], rows: NDArray[np.int64], compared: list[int], reasons: Sequence[str]
+) -> int | None:
+    """Where the declared or largest reference group stands among the compared ones; None where every pair is compared.
+
+    The largest is the first by name of those with most rows. Rows of no known group are no reference, unless there are
+    no others.
+    """
     if control.reference is None:
         return None
+    if control.reference == LARGEST:
+        if LARGEST in names:
+            raise Undefined(
+                f"`reference: {LARGEST}` asks for the group with most rows, and one of the groups has that name",
+                remedy=f"rename the group {LARGEST!r} in agent.yaml, or name another reference",
+            )
+        known = [g for g in compared if names[g] not in (MISSING_GROUP, OTHER_GROUP)] or compared
+        return compared.index(min(known, key=lambda g: (-rows[g], names[g])))
     if control.reference not in names:
         raise Undefined(
             f"the reference group {control.reference!r} does not exist; the groups are {listing(names)}",

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from venturalitica_agent.domain.policy import Control, Outcome
+from venturalitica_agent.domain.policy import LARGEST, Control, Outcome
 from venturalitica_agent.domain.verdict import GroupStat, Interval
 from venturalitica_agent.evaluate import counts as of
 from venturalitica_agent.evaluate.coding import label
@@ -92,7 +92,11 @@ class Table:
 
 
 def disparate_impact(control: Control, sample: Sample) -> Estimate:
-    """Lowest / highest selection rate; with a declared reference the lowest of group / reference, maybe over 1."""
+    """Lowest / highest selection rate; with a named reference the lowest of group / reference, maybe over 1.
+
+    Nobody named the largest group as the favoured one: its ratios are folded into [0, 1], so that what is to its
+    disadvantage counts too.
+    """
     return _gap(control, sample, _binary(control, sample, of.SELECTION[control.of]), is_ratio=True, directed=True)
 
 
@@ -205,14 +209,14 @@ def _by_class(control: Control, sample: Sample, rate: Rate, what: str, axis: int
 def _gap(control: Control, sample: Sample, table: Table, *, is_ratio: bool = False, directed: bool = False) -> Estimate:
     names, rows, reasons = table.names, table.rows, table.reasons(control)
     compared = comparable(names, reasons)
-    reference = reference_of(control, names, compared, reasons)
-    gap = Gap(is_ratio, reference, directed and reference is not None)
+    reference = reference_of(control, names, rows, compared, reasons)
+    gap = Gap(is_ratio, reference, directed and control.reference not in (None, LARGEST))
     numerators, denominators = table.stack(table.counts[compared])
     shares = numerators / denominators
     value = float(gap.value(shares))
     if not np.isfinite(value):
         rate, _ = table.rates[int(np.argmin(np.isfinite(gap.by_rate(shares))))]
-        where = "every compared group" if reference is None else f"the reference group {control.reference}"
+        where = "every compared group" if reference is None else f"the reference group {names[compared[reference]]}"
         raise Undefined(
             f"the {rate.name} is 0 in {where}, so the ratio is a division by 0",
             remedy="ask for the difference in place of the ratio, or audit on more data",

@@ -50,7 +50,9 @@ def mae(control: Control, sample: Sample) -> Estimate:
 def rmse(control: Control, sample: Sample) -> Estimate:
     """Root of the mean squared residual; its interval is the root of that of the mean."""
     residuals, _ = quantities(sample)
-    return _of_mean(control, sample, residuals**2, _NEITHER, lambda low, high: (max(low, 0) ** 0.5, high**0.5))
+    return _of_mean(
+        control, sample, residuals**2, _NEITHER, lambda low, high: (max(low, 0) ** 0.5, max(high, 0) ** 0.5)
+    )
 
 
 def abs_mean_residual(control: Control, sample: Sample) -> Estimate:
@@ -137,8 +139,9 @@ def _of_mean(
 ) -> Estimate:
     """A function of the mean of `rows`, with Student's interval of the mean.
 
-    Rows that are all alike show no spread. If they have a bound (`most`), the Wilson interval of the share of it that
-    their mean is covers them: no quantity in [0, 1] varies more than a proportion of the same mean.
+    Losses have a bound (`most`): their mean is a share of it, and the interval is that of the share's logit, which
+    allows for the few rows that lose much. Rows that are all alike show no spread. If they have a bound, the Wilson
+    interval of the share covers them: no quantity in [0, 1] varies more than a proportion of the same mean.
     """
     n, mean = len(rows), float(rows.mean())
     deviation = float(rows.std(ddof=1)) if n > 1 else 0.0
@@ -148,15 +151,21 @@ def _of_mean(
         if alike and most is not None:
             low, high = intervals.wilson(mean / most * n * factor, n * factor, control.level)
             return fold(float(low[0]) * most, float(high[0]) * most)
+        if most is not None:
+            variance = (deviation / most) ** 2 / (n * factor)
+            low, high = intervals.share(mean / most, variance, n * factor - 1, control.level)
+            return fold(float(low[0]) * most, float(high[0]) * most)
         found = intervals.mean(mean, 0.0 if alike else deviation, n * factor[0], control.level)
-        least, highest = fold(float(found[0]), float(found[1]))
-        return least, highest if most is None else min(highest, most)
+        return fold(float(found[0]), float(found[1]))
 
     def resample(rng: np.random.Generator, times: int) -> Floats:
         return np.array([fold(m, m)[1] for m in rng.normal(mean, deviation / n**0.5, times)])
 
     low, high = ends(np.ones(1))
-    method = "Student" if not alike else "Wilson score of the share of the bound" if most is not None else _NO_SPREAD
+    if alike:
+        method = _NO_SPREAD if most is None else "Wilson score of the share of the bound"
+    else:
+        method = "Student" if most is None else "Student, on the logit scale of the share of the bound"
     perfect = (_PERFECT,) if alike and most is None and not rows[0] else ()
     return Estimate(
         value=fold(mean, mean)[1],

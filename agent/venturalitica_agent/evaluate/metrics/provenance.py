@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -38,7 +38,7 @@ def schema_match(control: Control, sample: Sample) -> Estimate:
 
     Columns that the signature doesn't name don't count.
     """
-    model, frame = sample.background.subject.model, sample.background.frame
+    model, table = sample.background.subject.model, sample.background.table
     if model is None:
         problem = sample.background.subject.problems.get("model") or Problem("there is no model")
         raise Undefined(problem.what, remedy=problem.remedy)
@@ -48,21 +48,32 @@ def schema_match(control: Control, sample: Sample) -> Estimate:
             remedy="log the model with `signature=infer_signature(…)` or an `input_example`",
         )
     kinds = dict(zip(model.inputs, model.input_kinds, strict=False))
-    wrong = [words for name in model.inputs if (words := _mismatch(frame, name, kinds.get(name, "")))]
+    there = [name for name in kinds if table.columns.count(name) == 1]
+    held: dict[str, set[str]] = {name: set() for name in there}
+    for piece in table.pieces(there) if there else ():
+        for name, found in held.items():
+            found.add(_kind(piece[name]))
+    wrong = [
+        words
+        for name in model.inputs
+        if (words := _mismatch(name, kinds.get(name, ""), table.columns.count(name), held.get(name, set())))
+    ]
     value = 1 - len(wrong) / len(model.inputs)
     notes = (f"{len(wrong)} of {len(model.inputs)} columns don't fit: {'; '.join(wrong[:12])}",) if wrong else ()
     return Estimate(value=value, interval=census(value, control.level), n=sample.n, notes=notes)
 
 
-def _mismatch(frame: pd.DataFrame, name: str, kind: str) -> str:
-    """Why a column of the signature is not what the data hold; empty when it is."""
-    times = list(frame.columns).count(name)
+def _mismatch(name: str, kind: str, times: int, held: set[str]) -> str:
+    """Why a column of the signature, which the data have so many times, is not what they hold; empty when it is."""
     if times != 1:
         return f"{name!r} is {'there more than once' if times else 'not there'}"
     if kind not in _FITTING:
         return f"{name!r} has the type {kind or 'unknown'} in the signature, which can't be checked"
-    held = _kind(frame[name])
-    return "" if held in _FITTING[kind] else f"{name!r} holds {held or 'no value'}, the signature says {kind}"
+    kinds = held - {""} or {""}
+    kinds -= {_WHOLE} if _NUMBER in kinds else set()  # whole numbers are numbers
+    if kinds <= set(_FITTING[kind]):
+        return ""
+    return f"{name!r} holds {' and '.join(sorted(kinds)) or 'no value'}, the signature says {kind}"
 
 
 def _kind(series: pd.Series[Any]) -> str:
@@ -96,6 +107,33 @@ def declared_difference(control: Control, sample: Sample) -> Estimate:
 
     The run logs a number once more whenever it likes: the last one counts.
     """
+
+    def apart(low: Floats, high: Floats, told: float) -> tuple[Floats, Floats]:
+        nearest = np.maximum(0.0, np.maximum(low - told, told - high))
+        return nearest, np.maximum(np.abs(low - told), np.abs(high - told))
+
+    return _beside_logged(control, sample, apart)
+
+
+def declared_shortfall(control: Control, sample: Sample) -> Estimate:
+    """By how much our measurement is worse than the value that the run logged; under 0 where it is better.
+
+    One-sided, as `declared_difference` is two-sided: a model that does better than was said passes.
+    """
+    higher = measured(control).better == "higher"
+
+    def short(low: Floats, high: Floats, told: float) -> tuple[Floats, Floats]:
+        return (told - high, told - low) if higher else (low - told, high - told)
+
+    return _beside_logged(control, sample, short)
+
+
+Beside = Callable[[Floats, Floats, float], tuple[Floats, Floats]]
+"""From the ends of a measurement's interval, and the logged value, to those of a comparison; both ends alike give its
+value."""
+
+
+def _beside_logged(control: Control, sample: Sample, compare: Beside) -> Estimate:
     from venturalitica_agent.evaluate.metrics import REGISTRY  # this is one of them
 
     spec = measured(control)
@@ -114,19 +152,21 @@ def declared_difference(control: Control, sample: Sample) -> Estimate:
         )
     own = REGISTRY[spec.name](replace(control, metric=spec.name), sample)
 
-    def apart(low: float, high: float) -> tuple[float, float]:
-        return max(0.0, low - told, told - high), max(abs(low - told), abs(high - told))
+    def between(low: float, high: float) -> tuple[float, float]:
+        nearest, farthest = compare(np.array(low), np.array(high), told)
+        return float(nearest), float(farthest)
 
     def ends(factor: Floats) -> tuple[float, float]:
-        return apart(*own.growth.ends(factor)) if own.growth else (0.0, math.inf)
+        return between(*own.growth.ends(factor)) if own.growth else (-math.inf, math.inf)
 
     def resample(rng: np.random.Generator, times: int) -> Floats:
-        return np.abs(own.resample(rng, times) - told) if own.resample else np.zeros(times)
+        drawn = own.resample(rng, times) if own.resample else np.full(times, own.value)
+        return compare(drawn, drawn, told)[0]
 
-    low, high = apart(own.interval.low, own.interval.high)
+    low, high = between(own.interval.low, own.interval.high)
     return replace(
         own,
-        value=abs(own.value - told),
+        value=between(own.value, own.value)[0],
         interval=replace(own.interval, low=low, high=high),
         extremes=None,
         notes=(f"the run logged {control.logged} = {told:.6g}, measured is {own.value:.6g}", *own.notes),
