@@ -119,7 +119,7 @@ class Monitor:
             safely(lambda: _expect(runs, self._snapshot.path), "the audit can't be arranged")
 
     def _runs(self) -> list[trackers.Tracker]:
-        before = self._mlflow_run if isinstance(self._mlflow_run, str) else ""
+        before = self._mlflow_run if isinstance(self._mlflow_run, str) else None
         found = [mlflow_run.active(before), wandb_run.active()]
         there: list[trackers.Tracker] = [run for run in found if run is not None]
         return there or [replace(folder_run.begin(self._name), started=int(self._began * 1000))]

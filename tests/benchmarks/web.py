@@ -1,4 +1,4 @@
-"""What a page of the status page costs on a state with 100,000 runs: every filter, the first page and one deep inside."""
+"""What the status page costs on a state with 100,000 runs: every filter, the first page and one deep inside."""
 
 from __future__ import annotations
 
@@ -106,7 +106,13 @@ def measure(settings: Settings) -> None:
     day = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 20 * 86_400))
     looks: dict[str, Callable[[], object]] = {"overview": reader.overview, "integrations": reader.integrations}
     asked = ({}, {"status": "fail"}, {"status": "error", "policy": "p2"}, {"status": "pending"}, {"policy": "p1"})
-    asked += ({"store": store}, {"experiment": "experiment-7"}, {"control": "control-3"}, {"text": "999"}, {"text": "no"})
+    asked += (
+        {"store": store},
+        {"experiment": "experiment-7"},
+        {"control": "control-3"},
+        {"text": "999"},
+        {"text": "no"},
+    )
     asked += ({"since": day, "until": day}, {"until": day}, {"status": "fail", "control": "control-9", "text": "77"})
     for filters in asked:
         wanted = RunFilter(**filters)

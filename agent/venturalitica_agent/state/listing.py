@@ -161,7 +161,7 @@ def _verdicts(wanted: Wanted) -> _Side | None:
     if wanted.status in STANDING.values():
         return None
     v = verdicts.c
-    query = sa.select(*v, sa.literal(0).label("kind"), sa.literal("").label("reason"))
+    query: sa.Select[Any] = sa.select(*v, sa.literal(0).label("kind"), sa.literal("").label("reason"))
     for name in ("status", "policy", "store", "experiment"):
         if value := getattr(wanted, name):
             query = query.where(v[name] == value)

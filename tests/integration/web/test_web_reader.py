@@ -165,7 +165,7 @@ def test_policies_show_what_each_version_changed_and_decided(opened: Opened) -> 
     state.decide("r2", FAIL, at=NOW - 400, policy=new)
     today = time.strftime("%Y-%m-%d", time.gmtime())
     (state.settings.policies / "waivers.yaml").write_text(
-        f"waivers: [{{policy: credit, control: ratio, reason: known, owner: Ana, expires: {today}, runs: [r1]}}]\n"
+        f"waivers: [{{policy: credit, control: ratio, reason: known, owner: Ana, expires: {today}, run: r1}}]\n"
     )
     page = reader.policies()
     (view,) = page.policies

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -61,7 +60,12 @@ def fill(state: sa.Engine, given_rows: list[tuple]) -> list[dict]:
                 columns = {c.name: "" for c in audits.c if c.name not in {*same, "decision", "end_time"}}
                 numbers = {"audited_at": 0.0, "tagged_at": 0.0, "end_time": ended, "decision": {}}
                 db.execute(audits.insert().values(**{**columns, **same, **numbers}))
-                listed = {"experiment_id": "1", "experiment": "named", "folded_name": name.casefold(), "decided_at": 1.0}
+                listed = {
+                    "experiment_id": "1",
+                    "experiment": "named",
+                    "folded_name": name.casefold(),
+                    "decided_at": 1.0,
+                }
                 digests = {"model_digest": "", "data_digest": ""}
                 db.execute(verdicts.insert().values(**same, **listed, **digests, ended=ended or 0))
                 for control in unmet:
@@ -99,7 +103,7 @@ def test_pages_hold_every_wanted_row_once_in_order(
 ) -> None:
     rows = fill(state, given_rows)
     named = {row["store"] for row in rows if row["kind"] == 0} | {r[0] for r in given_rows if r[4]}
-    expected = sorted((place(row) for row in rows if wanted_of(row, wanted, named)))
+    expected = sorted(place(row) for row in rows if wanted_of(row, wanted, named))
     listing, seen, pages = Listing(state), [], []
     page = listing.page(wanted, size=size)
     while page.rows:
@@ -135,8 +139,11 @@ def test_a_place_that_nobody_gave_is_refused(token: str) -> None:
         Key.read(token)
 
 
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+
+
 @settings(max_examples=50)
-@given(st.integers(-(2**63), 2**63 - 1), st.sampled_from([0, 1]), st.text(max_size=5), st.text(max_size=5))
+@given(st.integers(-(2**63), 2**63 - 1), st.sampled_from([0, 1]), words, words)
 def test_a_place_survives_the_url(ended: int, kind: int, run_id: str, policy: str) -> None:
-    key = Key(ended, kind, STORES[0], run_id.encode("utf-8", "replace").decode(), policy.encode("utf-8", "replace").decode())
+    key = Key(ended, kind, STORES[0], run_id, policy)
     assert asdict(Key.read(key.token())) == asdict(key)

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from venturalitica_agent.stores import links
 
 UI = "http://tracker.example:5000/mlflow"
-names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(lambda t: t not in (".", ".."))
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
+    lambda t: t not in (".", "..")
+)
 
 
 @settings(max_examples=50)

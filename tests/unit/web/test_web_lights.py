@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given
@@ -41,7 +41,7 @@ def test_the_weeks_are_eight_mondays_of_utc_and_the_last_one_is_this_week(now: f
     days = [datetime.fromtimestamp(start, UTC) for start in weeks]
     assert len(weeks) == WEEKS
     assert all((day.weekday(), day.hour, day.minute, day.second) == (0, 0, 0, 0) for day in days)
-    assert all(after - before == timedelta(days=7) for before, after in zip(days, days[1:], strict=False))
+    assert all(after - before == timedelta(days=7) for before, after in pairwise(days))
     assert weeks[-1] <= now < weeks[-1] + 7 * 86_400
 
 
