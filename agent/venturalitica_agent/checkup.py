@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from venturalitica_agent.agent import rules_of
+from venturalitica_agent.agent import keys_folder, rules_of
+from venturalitica_agent.attest.keys import Keys
+from venturalitica_agent.attest.sign import key_id
 from venturalitica_agent.errors import AgentError
 from venturalitica_agent.policy.load import load_policies
 from venturalitica_agent.policy.waivers import day_of, load_waivers, notices
@@ -39,7 +41,8 @@ def check_up(settings: Settings) -> list[Check]:
     checks = [_try("policies", lambda: _policies(settings)), _try("state", lambda: _state(settings))]
     checks.append(_try("waivers", lambda: _waivers(settings)))
     checks += [_try(f"store {given.shown}", partial(_store, given, settings)) for given in settings.stores]
-    checks += [_try("sandbox", _sandbox), _try("watch limits", lambda: _watches(settings))]
+    checks += [_try("keys", lambda: _keys(settings)), _try("sandbox", _sandbox)]
+    checks += [_try("watch limits", lambda: _watches(settings))]
     return checks + own
 
 
@@ -106,6 +109,14 @@ def _wandb(given: StoreSettings, settings: Settings) -> str:
             "on its runs",
         )
     return f"answers with the API key from {server.http.key().origin}; projects: {len(paths)}"
+
+
+def _keys(settings: Settings) -> str:
+    keys = Keys(keys_folder(settings))
+    known = keys.public()
+    if not known:
+        return "there is none yet; the first audit makes one"
+    return f"evidence is signed with key {key_id(keys.current())[:16]}…, which only this user may read"
 
 
 def _sandbox() -> str:

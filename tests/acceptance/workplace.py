@@ -18,6 +18,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -97,9 +98,10 @@ class Workplace:
     def here(self, *args: str, check: int | None = 0) -> Any:
         """The document that a command prints with `--json`, run in this process on this folder's agent.yaml.
 
-        Errors of ours are raised, as they are before `main` makes sentences of them.
+        Errors of ours are raised, as they are before `main` makes sentences of them. No sandbox worker waits for a
+        model that may not come: one is started when it is needed.
         """
-        with redirect_stdout(io.StringIO()) as printed:
+        with redirect_stdout(io.StringIO()) as printed, patch.dict(os.environ, VENTURALITICA_SANDBOX_WARM="0"):
             status = app([*args, "--config", str(self.folder / "agent.yaml"), "--json"], standalone_mode=False)
         if check is not None:
             assert (status or 0) == check, printed.getvalue()

@@ -20,6 +20,7 @@ from tests.benchmarks import stores
 from tests.benchmarks.coverage import coverage
 from tests.benchmarks.large import large
 from tests.benchmarks.measuring import measuring
+from tests.benchmarks.web import web
 from workplace import AUDITS, Workplace
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -32,11 +33,12 @@ def main() -> None:
     parser.add_argument(
         "only",
         nargs="*",
-        choices=["latency", "idle", "measuring", "large", "coverage", []],
-        help="default: all but large and coverage",
+        choices=["latency", "idle", "measuring", "large", "coverage", "web", []],
+        help="default: all but large, coverage and web",
     )
     parser.add_argument("--simulations", type=int, default=20_000, help="samples of each population, for coverage")
     parser.add_argument("--rows", type=int, default=16_000_000, help="rows of the large table; 320 bytes each, twice")
+    parser.add_argument("--listed", type=int, default=100_000, help="runs that the status page lists")
     given = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start")
     if not given.only or "measuring" in given.only:
@@ -45,6 +47,8 @@ def main() -> None:
         large(given.rows)
     if "coverage" in given.only:
         coverage(given.simulations)
+    if "web" in given.only:
+        web(given.listed)
     for kind in ("sqlite", "files"):
         if not given.only or "latency" in given.only:
             latency(kind, given.runs)

@@ -35,12 +35,16 @@ class Refused(Exception):
 
 
 def import_libraries() -> None:
-    """Everything that common models need, so that a warm worker has paid for it; the last line warms lazy imports."""
+    """What every table needs; and unless a job is there by then, everything that common models need, so that a worker
+    that waits warm has paid for it. The last lines warm lazy imports. With a job, its model imports what it needs."""
     import cloudpickle  # noqa: F401
-    import joblib  # noqa: F401
     import numpy as np
     import pandas as pd
     import pyarrow as pa
+
+    if (SLOT / "job.json").exists():
+        return
+    import joblib  # noqa: F401
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.impute import SimpleImputer

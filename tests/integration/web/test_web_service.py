@@ -17,12 +17,16 @@ from typing import Any
 
 import pytest
 from support.page_state import PageState
+from typer.testing import CliRunner
 
+from venturalitica_agent.cli import app
 from venturalitica_agent.errors import ConfigError
 from venturalitica_agent.web.model import CheckView
 from venturalitica_agent.web.reader_integrations import _holder
 from venturalitica_agent.web.server import PageServer
 from venturalitica_agent.web.showing import served_already
+
+pytestmark = pytest.mark.xdist_group("web-service")  # one service for all of them
 
 SECONDS = 60.0
 AGENT = (sys.executable, "-m", "venturalitica_agent")
@@ -134,12 +138,10 @@ def test_a_service_whose_port_is_taken_says_so_and_goes_on(
 @pytest.mark.parametrize("command", ["run", "ui"])
 def test_nothing_is_served_to_other_machines_unasked(command: str, tmp_path: Path) -> None:
     state = PageState(tmp_path / "place", "web: {host: 0.0.0.0}\n")
-    done = subprocess.run(
-        [*AGENT, command], cwd=state.settings.folder, env=environment(tmp_path), capture_output=True, timeout=SECONDS
-    )
-    assert done.returncode == 2
-    assert b"other machines could read the status page" in done.stderr
-    assert b"web-password" in done.stderr
+    done = CliRunner().invoke(app, [command, "--config", str(state.settings.file)])
+    assert isinstance(done.exception, ConfigError)  # exit code 2, as every mistake in the configuration
+    assert "other machines could read the status page" in done.exception.what
+    assert "web-password" in done.exception.remedy
     state.close()
 
 
@@ -170,9 +172,7 @@ def test_a_page_stops_at_once_and_frees_its_port(tmp_path: Path) -> None:
 
 
 def test_a_line_of_users_is_made_from_a_pipe() -> None:
-    done = subprocess.run(
-        [*AGENT, "web-password", "ana"], input=b"correct horse\n", capture_output=True, timeout=SECONDS
-    )
-    assert done.returncode == 0
-    assert done.stdout.startswith(b"ana:scrypt$")
-    assert b"correct horse" not in done.stdout
+    done = CliRunner().invoke(app, ["web-password", "ana"], input="correct horse\n")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("ana:scrypt$")
+    assert "correct horse" not in done.stdout
