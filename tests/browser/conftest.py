@@ -1,4 +1,4 @@
-"""One Chromium per session, and the real server of the status page on states that the agent's own code wrote."""
+"""One Chromium per module, and the real server of the status page on states that the agent's own code wrote."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 HOSTILE = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>\u202egnp.exe' + "A" * 5000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium. Without it these tests fail: `scripts/bootstrap dev` installs it."""
+    """Debian's Chromium. Without it these tests fail: `scripts/bootstrap dev` installs it.
+
+    Not for the session: Playwright leaves an event loop running in this thread, and the engine of an audit that a
+    later test runs in this process refuses to start under one.
+    """
     from playwright.sync_api import sync_playwright
 
     program = shutil.which("chromium")
