@@ -75,7 +75,7 @@ class DemoResult:
             out.print(Text(f"not audited: {count}, {clean(reason)}"), soft_wrap=True)
         self.scene.see(self.folder, out)
         out.print(
-            f"Each run's artifacts hold venturalitica/…/report.md. Everything is in {self.folder}", soft_wrap=True
+            f"Each run's artifacts hold venturalitica/…/report.html. Everything is in {self.folder}", soft_wrap=True
         )
 
 
