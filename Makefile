@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test fuzz lint bench clean
 
 demo: ## real models on real data, audited; VENTURALITICA_DEMO_DIR=folder keeps everything
 	@scripts/bootstrap
@@ -12,6 +12,10 @@ demo: ## real models on real data, audited; VENTURALITICA_DEMO_DIR=folder keeps 
 
 test: lint ## ruff, mypy, import-linter, pytest
 	$(BIN)/pytest -n 4 --dist loadgroup tests
+
+fuzz: ## the tests on generated input again, on new input
+	@scripts/bootstrap dev
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -n 4 --dist loadgroup tests/unit
 
 lint: ## the checks that run nothing
 	@scripts/bootstrap dev

@@ -33,7 +33,7 @@ wanteds = st.builds(
     control=st.sampled_from(["", "", *CONTROLS]),
     since=st.sampled_from([None, None, 1, 5_000]),
     until=st.sampled_from([None, None, 5_000, 86_400_000]),
-    text=st.sampled_from(["", "", "R1", "%", "_", "Ñ", "called R-2"]),
+    text=st.sampled_from(["", "", "r", "R1", "%", "_", "Ñ", "ñ", "called R-2"]),
 )
 
 
@@ -87,8 +87,7 @@ def wanted_of(row: dict, wanted: Wanted, named: set[str]) -> bool:
         and (not wanted.control or wanted.control in row["unmet"])
         and (wanted.since is None or row["ended"] >= wanted.since)
         and (wanted.until is None or row["ended"] < wanted.until)
-        # SQLite compares the beginning of an id without regard to the case of ASCII letters.
-        and (wanted.text.casefold() in row["name"].casefold() or row["run_id"].lower().startswith(wanted.text.lower()))
+        and (wanted.text.casefold() in row["name"].casefold() or row["run_id"].startswith(wanted.text))
     )
 
 
