@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from venturalitica_agent.domain.ledger import Entry, Phase
 from venturalitica_agent.domain.run import RunRef, RunStatus
+from venturalitica_agent.state.dialects import insert_of
 from venturalitica_agent.state.tables import runs
 
 
@@ -18,7 +18,7 @@ class Ledger:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        self._insert = insert_of(engine)
 
     def get(self, store: str, run_id: str) -> Entry | None:
         with self._engine.connect() as db:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from venturalitica_agent.domain import merkle
+from venturalitica_agent.state.dialects import insert_of
 from venturalitica_agent.state.tables import log_entries, log_heads
 
 _HEAD = 1
@@ -58,7 +58,7 @@ class Log:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        self._insert = insert_of(engine)
 
     def entry(self, key: str) -> LogEntry | None:
         with self._engine.connect() as db:

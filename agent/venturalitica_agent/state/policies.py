@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from venturalitica_agent.domain.history import Term
 from venturalitica_agent.domain.policy import EvaluateWith, Policy
+from venturalitica_agent.state.dialects import insert_of
 from venturalitica_agent.state.tables import policies, policy_mistakes, policy_terms
 
 
@@ -18,7 +18,7 @@ class PolicyRecord:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        self._insert = insert_of(engine)
 
     def other_bytes(self, policy: Policy) -> str | None:
         """The digest that is on record for the same id and version, where these bytes aren't."""

@@ -8,12 +8,12 @@ from hashlib import sha256
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from venturalitica_agent.domain.codec import from_plain, to_plain
 from venturalitica_agent.domain.evidence import Decision, EvidenceBundle, Published
 from venturalitica_agent.domain.run import Run
 from venturalitica_agent.domain.verdict import counts_tag
+from venturalitica_agent.state.dialects import insert_of
 from venturalitica_agent.state.present import make_present
 from venturalitica_agent.state.tables import audits, store_faults, stores
 
@@ -43,7 +43,7 @@ class Records:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        self._insert = insert_of(engine)
 
     def _put(self, table: sa.Table, row: Mapping[str, Any]) -> sa.Insert:
         """Insert a row, or change the one with its key."""

@@ -1,0 +1,102 @@
+"""What the auditor runs: check evidence; the keys that it is signed with."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from venturalitica_agent import logging as our_logging
+from venturalitica_agent.cli.root import app
+from venturalitica_agent.cli.terminal import (
+    AsJson,
+    Config,
+    print_json,
+    read_settings,
+    say,
+)
+from venturalitica_agent.errors import ConfigError
+from venturalitica_agent.logging import clean
+
+key_app = typer.Typer(help="The keys that evidence is signed with.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(key_app, name="key")
+
+
+@app.command()
+def verify(
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATH|RUN]...", help="Folders of evidence, run ids or their links.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every run that has a verdict.")] = False,
+    keys: Annotated[
+        list[Path] | None,
+        typer.Option("--key", exists=True, dir_okay=False, help="A public key that you trust; default: the service's."),
+    ] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check evidence: offline from a folder, or on the runs that carry it.
+
+    Exit codes: 0 all is ok, 1 something is not what was attested, 2 usage or configuration error, 3 something that is
+    needed can't be checked.
+    """
+    our_logging.configure()
+    from venturalitica_agent.once import run_named
+    from venturalitica_agent.verification import known_keys, verify_folder, verify_runs
+    from venturalitica_verify.outcome import document, exit_code, line
+
+    folders = [Path(target) for target in targets or () if Path(target).is_dir()]
+    runs = [run_named(target, words=True)[0] for target in targets or () if not Path(target).is_dir()]
+    if not (folders or runs or every):
+        raise ConfigError("nothing was named to verify", remedy="name a folder of evidence or a run, or give --all")
+    offline = not (runs or every) and config is None and not Path("agent.yaml").exists()
+    settings = None if offline else read_settings(config)
+    trusted = [path.read_bytes() for path in keys or ()] or (known_keys(settings) if settings else [])
+    found = {name: checks for folder in folders for name, checks in verify_folder(folder, trusted).items()}
+    if settings is not None and (runs or every):
+        found |= verify_runs(settings, None if every else runs, trusted)
+    code = exit_code(check for checks in found.values() for check in checks)
+    if as_json:
+        print_json(document(found, code))
+    else:
+        for name, checks in found.items():
+            say("\n".join([clean(name), *map(line, checks)]))
+    raise typer.Exit(code)
+
+
+@key_app.command("show")
+def key_show(config: Config = None, as_json: AsJson = False) -> None:
+    """The key that signs now, those before it, and the name of the log."""
+    from venturalitica_agent.signing import key_document
+
+    document = key_document(read_settings(config))
+    if as_json:
+        print_json(document)
+        return
+    say(f"log: {document['log'] or 'no entry yet'}")
+    for row in document["keys"]:
+        say(f"{row['id']}  {'signs now' if row['signs'] else 'replaced'}")
+
+
+@key_app.command("export")
+def key_export(
+    every: Annotated[bool, typer.Option("--all", help="Also the keys that were replaced.")] = False,
+    config: Config = None,
+) -> None:
+    """Print the public key, for whoever checks evidence."""
+    from venturalitica_agent.signing import key_document
+
+    for row in key_document(read_settings(config))["keys"]:
+        if row["signs"] or every:
+            sys.stdout.write(row["public_key"])
+
+
+@key_app.command("rotate")
+def key_rotate(config: Config = None) -> None:
+    """Sign with a new key from now on. Old evidence stays verifiable; the old private key is destroyed."""
+    from venturalitica_agent.signing import rotate_key
+
+    old, new = rotate_key(read_settings(config))
+    say(f"{old} is replaced by {new}; the log's entry that says so is signed by the old one")
