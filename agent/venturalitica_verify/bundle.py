@@ -14,6 +14,7 @@ from venturalitica_verify.folder import SUBJECTS
 from venturalitica_verify.keys import PublicKey, by_id
 from venturalitica_verify.merkle import leaf_hash, root_by_inclusion
 from venturalitica_verify.notes import InclusionProof, read_proof
+from venturalitica_verify.oscal import check_oscal
 from venturalitica_verify.outcome import Broken, Check, Outcome
 from venturalitica_verify.references import check_references
 from venturalitica_verify.strict import number, read_json, read_object
@@ -63,6 +64,7 @@ class Verification:
             ("times", self._check_times),
             ("verdict", self._check_verdict),
             ("references", self._check_references),
+            ("oscal", self._check_oscal),
             ("inclusion", self._check_inclusion),
         )
         return [attempt(name, check) for name, check in every]
@@ -239,6 +241,9 @@ class Verification:
     def _check_references(self) -> str:
         followed = check_references(self._files, self._outside())
         return f"{followed} references in OSCAL and HTML files lead to what they name" if followed else "there are none"
+
+    def _check_oscal(self) -> str:
+        return f"the OSCAL documents say what {EVIDENCE} says of {check_oscal(self._files, self.evidence)} findings"
 
     def _check_inclusion(self) -> str:
         proof, checkpoint = self.proof, self.proof.checkpoint
