@@ -48,13 +48,16 @@ def known_keys(settings: Settings) -> Sequence[bytes]:
     return [text.encode() for text in Keys(keys_folder(settings)).public().values()]
 
 
-def verify_folder(path: Path, keys: Sequence[bytes]) -> Checked:
+def verify_folder(path: Path, keys: Sequence[bytes], log: Path | None = None) -> Checked:
     """Everything that can be checked of the bundles at or below a folder, offline.
+
+    Args:
+        log: a copy of the log that the service published.
 
     Raises:
         ConfigError: there is none.
     """
-    found = verify_path(path, keys)
+    found = verify_path(path, keys, log)
     if not found:
         raise ConfigError(
             "there is no evidence in this folder", subject=str(path), remedy="name the folder of a bundle"

@@ -1,4 +1,4 @@
-"""`python -m venturalitica_verify FOLDER… [--key FILE]… [--json]`"""
+"""`python -m venturalitica_verify FOLDER… [--key FILE]… [--log FOLDER] [--json]`"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from venturalitica_verify.outcome import document, exit_code, line, printable
-from venturalitica_verify.paths import verify_path
+from venturalitica_verify.paths import verify_log, verify_path
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,20 +17,23 @@ def main(arguments: list[str] | None = None) -> int:
         description="Checks evidence offline. Exit codes: 0 all is ok, 1 something is not what was attested, 2 usage, "
         "3 something that is needed can't be checked.",
     )
-    parser.add_argument("path", nargs="+", type=Path, help="a folder of evidence, or one that holds some")
+    parser.add_argument("path", nargs="*", type=Path, help="a folder of evidence, or one that holds some")
     parser.add_argument("--key", action="append", default=[], type=Path, help="a public key that you trust, as PEM")
+    parser.add_argument("--log", type=Path, help="a copy of the log that the service published")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     given = parser.parse_args(arguments)
     try:
         keys = [path.read_bytes() for path in given.key]
     except OSError as error:
         parser.error(f"{error.filename}: {error.strerror}")
-    for path in given.path:
+    for path in (*given.path, *([given.log] if given.log else [])):
         if not path.is_dir():
             parser.error(f"{path} is no folder")
-    found = {name: checks for path in given.path for name, checks in verify_path(path, keys).items()}
+    found = {name: checks for path in given.path for name, checks in verify_path(path, keys, given.log).items()}
+    if given.log and not given.path:
+        found = verify_log(given.log, keys)
     if not found:
-        parser.error(f"there is no evidence in {', '.join(map(str, given.path))}")
+        parser.error(f"there is no evidence in {', '.join(map(str, given.path)) or 'nothing: name a folder'}")
     code = exit_code(check for checks in found.values() for check in checks)
     if given.json:
         sys.stdout.write(json.dumps(document(found, code), indent=2, ensure_ascii=False) + "\n")

@@ -12,7 +12,8 @@ def leaf_hash(content: bytes) -> bytes:
     return sha256(b"\x00" + content).digest()
 
 
-def _parent(left: bytes, right: bytes) -> bytes:
+def parent(left: bytes, right: bytes) -> bytes:
+    """The hash of a node over its two."""
     return sha256(b"\x01" + left + right).digest()
 
 
@@ -25,11 +26,11 @@ def root_by_inclusion(index: int, size: int, leaf: bytes, path: Sequence[bytes])
         if last == 0:
             raise Broken("the inclusion proof is too long")
         if position & 1 or position == last:
-            found = _parent(node, found)
+            found = parent(node, found)
             while not position & 1 and position:
                 position, last = position >> 1, last >> 1
         else:
-            found = _parent(found, node)
+            found = parent(found, node)
         position, last = position >> 1, last >> 1
     if last:
         raise Broken("the inclusion proof is too short")
@@ -53,10 +54,10 @@ def is_beginning(old_size: int, old_root: bytes, size: int, root: bytes, path: S
         if last == 0:
             return False
         if position & 1 or position == last:
-            old, new = _parent(node, old), _parent(node, new)
+            old, new = parent(node, old), parent(node, new)
             while not position & 1 and position:
                 position, last = position >> 1, last >> 1
         else:
-            new = _parent(new, node)
+            new = parent(new, node)
         position, last = position >> 1, last >> 1
     return last == 0 and old == old_root and new == root

@@ -22,6 +22,8 @@ from venturalitica_agent.logging import clean
 
 key_app = typer.Typer(help="The keys that evidence is signed with.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(key_app, name="key")
+log_app = typer.Typer(help="The log of everything that was decided.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(log_app, name="log")
 
 
 @app.command()
@@ -33,6 +35,10 @@ def verify(
     keys: Annotated[
         list[Path] | None,
         typer.Option("--key", exists=True, dir_okay=False, help="A public key that you trust; default: the service's."),
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option("--log", exists=True, file_okay=False, help="A copy of the log that the service published."),
     ] = None,
     config: Config = None,
     as_json: AsJson = False,
@@ -46,15 +52,18 @@ def verify(
     from venturalitica_agent.once import run_named
     from venturalitica_agent.verification import known_keys, verify_folder, verify_runs
     from venturalitica_verify.outcome import document, exit_code, line
+    from venturalitica_verify.paths import verify_log
 
     folders = [Path(target) for target in targets or () if Path(target).is_dir()]
     runs = [run_named(target, words=True)[0] for target in targets or () if not Path(target).is_dir()]
-    if not (folders or runs or every):
+    if not (folders or runs or every or log):
         raise ConfigError("nothing was named to verify", remedy="name a folder of evidence or a run, or give --all")
     offline = not (runs or every) and config is None and not Path("agent.yaml").exists()
     settings = None if offline else read_settings(config)
     trusted = [path.read_bytes() for path in keys or ()] or (known_keys(settings) if settings else [])
-    found = {name: checks for folder in folders for name, checks in verify_folder(folder, trusted).items()}
+    found = {name: checks for folder in folders for name, checks in verify_folder(folder, trusted, log).items()}
+    if log is not None and not folders:
+        found |= verify_log(log, trusted)
     if settings is not None and (runs or every):
         found |= verify_runs(settings, None if every else runs, trusted)
     code = exit_code(check for checks in found.values() for check in checks)
@@ -100,3 +109,16 @@ def key_rotate(config: Config = None) -> None:
 
     old, new = rotate_key(read_settings(config))
     say(f"{old} is replaced by {new}; the log's entry that says so is signed by the old one")
+
+
+@log_app.command("export")
+def log_export(
+    folder: Annotated[Path, typer.Argument(help="Where to; what is there already must be the beginning of the log.")],
+    commit: Annotated[bool, typer.Option("--commit", help="Record it in the Git repository of the folder.")] = False,
+    config: Config = None,
+) -> None:
+    """Publish the log as files (C2SP tlog-tiles), for whoever wants to hold this service to it."""
+    from venturalitica_agent.log_export import export_log
+
+    before, now = export_log(read_settings(config), folder.absolute(), commit=commit)
+    say(f"{folder} has {now} entries of the log" + (f", {before} of them as before" if before else ""))
