@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from venturalitica_agent.attest.keys import Keys
 from venturalitica_agent.attest.notary import Notary
+from venturalitica_agent.attest.timestamp import TimestampAuthority
 from venturalitica_agent.auditor import Auditor
 from venturalitica_agent.claim.engine import Engine
 from venturalitica_agent.claim.in_force import PoliciesInForce
@@ -63,7 +64,7 @@ class Agent:
         for refused in enlist(settings.cache.folder):
             log.warning("metric.refused", metric=refused.subject, reason=refused.what, remedy=refused.remedy)
         self.policy_record = PolicyRecord(self._state)
-        self.notary = Notary(Keys(keys_folder(settings)), Log(self._state))
+        self.notary = Notary(Keys(keys_folder(settings)), Log(self._state), authority=_authority(settings))
         self.in_force = PoliciesInForce(settings.policies, self.policy_record, partial(rules_of, settings))
         self.stores: dict[str, AnyStore] = {}
         self._polls: dict[str, float] = {}
@@ -289,3 +290,16 @@ def rules_of(settings: Settings, policies: Mapping[str, Policy]) -> tuple[AuditR
                 remedy='add `applies_to: {experiment: "*"}` to the policy, or an `audits:` entry to agent.yaml',
             )
     return tuple(rules)
+
+
+def _authority(settings: Settings) -> TimestampAuthority | None:
+    signing = settings.signing
+    if not signing.timestamp:
+        return None
+    if signing.timestamp_ca is None:
+        raise ConfigError(
+            "a time-stamp authority is named, and not by whom its answers must be signed",
+            subject=signing.timestamp,
+            remedy="name the PEM file of its root certificates as `signing.timestamp_ca`",
+        )
+    return TimestampAuthority(signing.timestamp, signing.timestamp_ca)

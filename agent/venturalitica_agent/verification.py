@@ -48,16 +48,19 @@ def known_keys(settings: Settings) -> Sequence[bytes]:
     return [text.encode() for text in Keys(keys_folder(settings)).public().values()]
 
 
-def verify_folder(path: Path, keys: Sequence[bytes], log: Path | None = None) -> Checked:
+def verify_folder(
+    path: Path, keys: Sequence[bytes], log: Path | None = None, authorities: Sequence[bytes] = ()
+) -> Checked:
     """Everything that can be checked of the bundles at or below a folder, offline.
 
     Args:
         log: a copy of the log that the service published.
+        authorities: certificates (PEM) that are trusted to give the time.
 
     Raises:
         ConfigError: there is none.
     """
-    found = verify_path(path, keys, log)
+    found = verify_path(path, keys, log, authorities)
     if not found:
         raise ConfigError(
             "there is no evidence in this folder", subject=str(path), remedy="name the folder of a bundle"
@@ -71,7 +74,9 @@ def _of_folder(folder: Path) -> str:
     return _check_rules(read_bundle(folder)[0])
 
 
-def verify_runs(settings: Settings, runs: Collection[str] | None, keys: Sequence[bytes]) -> Checked:
+def verify_runs(
+    settings: Settings, runs: Collection[str] | None, keys: Sequence[bytes], authorities: Sequence[bytes] = ()
+) -> Checked:
     """Check runs where they are, and the log of this state.
 
     Args:
@@ -97,7 +102,7 @@ def verify_runs(settings: Settings, runs: Collection[str] | None, keys: Sequence
         found = {"the log": [attempt("log", history.check)]}
         for (store, run_id), given in by_run.items():
             if runs is None or run_id in runs:
-                look = partial(_verify_run, stores.get(store), run_id, given, history, keys)
+                look = partial(_verify_run, stores.get(store), run_id, given, history, keys, authorities)
                 found |= _reachable(f"run {run_id}", look)
         return found
     finally:
@@ -116,7 +121,12 @@ def _reachable(name: str, look: partial[Checked]) -> Checked:
 
 
 def _verify_run(
-    store: Store | None, run_id: str, records: Sequence[AuditRecord], history: _History, keys: Sequence[bytes]
+    store: Store | None,
+    run_id: str,
+    records: Sequence[AuditRecord],
+    history: _History,
+    keys: Sequence[bytes],
+    authorities: Sequence[bytes],
 ) -> Checked:
     """The bundles that the run's tags lead to, and the tags themselves."""
     if store is None:
@@ -132,7 +142,7 @@ def _verify_run(
         with _as_check(found, f"run {run_id}: {path}"):
             bundles[path] = {n.removeprefix(f"{folder}/"): store.read_file(run_id, n) for n in inside}
             found[f"run {run_id}: {path}"] = [
-                *verify_bundle(bundles[path], keys),
+                *verify_bundle(bundles[path], keys, authorities=authorities),
                 attempt("rules", partial(_check_rules, bundles[path])),
                 attempt("log entry", partial(history.check_entry, bundles[path])),
             ]

@@ -1,4 +1,4 @@
-"""`python -m venturalitica_verify FOLDER… [--key FILE]… [--log FOLDER] [--json]`"""
+"""`python -m venturalitica_verify FOLDER… [--key FILE]… [--tsa FILE]… [--log FOLDER] [--json]`"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from venturalitica_verify.outcome import document, exit_code, line, printable
+from venturalitica_verify.outcome import Check, document, exit_code, line, printable
 from venturalitica_verify.paths import verify_log, verify_path
 
 
@@ -19,17 +19,22 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("path", nargs="*", type=Path, help="a folder of evidence, or one that holds some")
     parser.add_argument("--key", action="append", default=[], type=Path, help="a public key that you trust, as PEM")
+    parser.add_argument(
+        "--tsa", action="append", default=[], type=Path, help="certificates that you trust for the time"
+    )
     parser.add_argument("--log", type=Path, help="a copy of the log that the service published")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     given = parser.parse_args(arguments)
     try:
-        keys = [path.read_bytes() for path in given.key]
+        keys, authorities = ([path.read_bytes() for path in paths] for paths in (given.key, given.tsa))
     except OSError as error:
         parser.error(f"{error.filename}: {error.strerror}")
     for path in (*given.path, *([given.log] if given.log else [])):
         if not path.is_dir():
             parser.error(f"{path} is no folder")
-    found = {name: checks for path in given.path for name, checks in verify_path(path, keys, given.log).items()}
+    found: dict[str, list[Check]] = {}
+    for path in given.path:
+        found |= verify_path(path, keys, given.log, authorities)
     if given.log and not given.path:
         found = verify_log(given.log, keys)
     if not found:

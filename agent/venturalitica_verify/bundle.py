@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
@@ -18,6 +19,7 @@ from venturalitica_verify.oscal import check_oscal
 from venturalitica_verify.outcome import Broken, Check, Outcome
 from venturalitica_verify.references import check_references
 from venturalitica_verify.strict import number, read_json, read_object
+from venturalitica_verify.timestamp import TIMESTAMP, check_timestamp
 from venturalitica_verify.verdict import recomputed
 
 ATTESTATION, SIGSTORE = "attestation.dsse.json", "bundle.sigstore.json"
@@ -31,7 +33,10 @@ _ODD = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowErr
 
 
 def verify_bundle(
-    files: Mapping[str, bytes], keys: Sequence[bytes] = (), subjects: Mapping[str, str] | None = None
+    files: Mapping[str, bytes],
+    keys: Sequence[bytes] = (),
+    subjects: Mapping[str, str] | None = None,
+    authorities: Sequence[bytes] = (),
 ) -> list[Check]:
     """Check one bundle.
 
@@ -39,17 +44,25 @@ def verify_bundle(
         files: every file of the audit's folder, by its name in it.
         keys: the public keys (PEM) that are trusted; none: the bundle's own, which then proves less.
         subjects: SHA-256 of files of the model (`model/<name>`) and data (`data/<split>`) that are at hand.
+        authorities: certificates (PEM) that are trusted to give the time.
     """
-    return Verification(files, keys, subjects or {}).checks()
+    return Verification(files, keys, subjects or {}, authorities).checks()
 
 
 class Verification:
     """One bundle under examination. Reading raises Broken, and so does every `_check`."""
 
-    def __init__(self, files: Mapping[str, bytes], keys: Sequence[bytes], subjects: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        files: Mapping[str, bytes],
+        keys: Sequence[bytes],
+        subjects: Mapping[str, str],
+        authorities: Sequence[bytes],
+    ) -> None:
         self._files = files
         self._keys = keys
         self._subjects = subjects
+        self._authorities = authorities
 
     def checks(self) -> list[Check]:
         every: Sequence[tuple[str, Callable[[], str | Check]]] = (
@@ -66,6 +79,7 @@ class Verification:
             ("references", self._check_references),
             ("oscal", self._check_oscal),
             ("inclusion", self._check_inclusion),
+            *((("timestamp", self._check_timestamp),) if self._is_stamped else ()),
         )
         return [attempt(name, check) for name, check in every]
 
@@ -109,6 +123,13 @@ class Verification:
     def entry(self) -> Mapping[str, Any]:
         return read_object(self.proof.entry, "the log's entry")
 
+    @property
+    def _is_stamped(self) -> bool:
+        """Does it hold a time stamp, or say that it should? Whether it can be read at all is told elsewhere."""
+        with suppress(Broken, *_ODD):
+            return TIMESTAMP in self._files or "timestamp" in self.entry
+        return False
+
     # -- the checks -----------------------------------------------------------------------------------------
     def _check_files(self) -> str:
         listed = {}
@@ -119,7 +140,7 @@ class Verification:
                 raise Broken(f"{SUMS} has the line {line[:100]!r}")
             listed[found[2]] = found[1]
         inside = {name: digest for name, digest in listed.items() if not name.startswith("model/")}
-        _same(inside, _digests(self._files, but=(SUMS, *SIGNATURES)), f"listed in {SUMS}")
+        _same(inside, _digests(self._files, but=(SUMS, *SIGNATURES, TIMESTAMP)), f"listed in {SUMS}")
         if missing := [name for name in SIGNATURES if name not in self._files]:
             raise Broken(f"there is no {' and no '.join(missing)}")
         models = {n: d for n, d in self._subjects.items() if n.startswith("model/")}
@@ -155,7 +176,7 @@ class Verification:
 
     def _check_subjects(self) -> str:
         inside = {name: digest for name, digest in self.statement.subjects.items() if not name.startswith(SUBJECTS)}
-        _same(inside, _digests(self._files, but=SIGNATURES), "a subject of the statement")
+        _same(inside, _digests(self._files, but=(*SIGNATURES, TIMESTAMP)), "a subject of the statement")
         return f"the {len(inside)} files that the statement is about have the SHA-256 that it names"
 
     def _check_model_and_data(self) -> str | Check:
@@ -257,6 +278,10 @@ class Verification:
         if found != checkpoint.root:
             raise Broken("the inclusion proof doesn't lead to the root of the signed checkpoint")
         return f"entry {proof.index} of {checkpoint.origin}, by its signed checkpoint of {checkpoint.size} entries"
+
+    def _check_timestamp(self) -> str | Check:
+        logged = self.entry.get("timestamp")
+        return check_timestamp(self._file(TIMESTAMP), self._file(ATTESTATION), logged, self._authorities)
 
     def _outside(self) -> Mapping[str, str]:
         return {name: digest for name, digest in self.statement.subjects.items() if name.startswith(SUBJECTS)}

@@ -13,14 +13,17 @@ from venturalitica_verify.notes import read_proof
 from venturalitica_verify.outcome import Broken, Check, Outcome
 
 
-def verify_path(path: Path, keys: Sequence[bytes], log: Path | None = None) -> dict[str, list[Check]]:
+def verify_path(
+    path: Path, keys: Sequence[bytes], log: Path | None = None, authorities: Sequence[bytes] = ()
+) -> dict[str, list[Check]]:
     """The checks of each bundle at or below a folder, by its own; and of what lies beside them.
 
     Args:
         log: a copy of the log that the service published.
+        authorities: certificates (PEM) that are trusted to give the time.
     """
     bundles = find_bundles(path)
-    found = {str(folder): _verify_folder(folder, keys) for folder in bundles}
+    found = {str(folder): _verify_folder(folder, keys, authorities) for folder in bundles}
     if log is not None and bundles:
         for name, checks in verify_log(log, keys, bundles).items():
             found.setdefault(name, []).extend(checks)
@@ -55,10 +58,10 @@ def verify_log(folder: Path, keys: Sequence[bytes], bundles: Sequence[Path] = ()
     }
 
 
-def _verify_folder(folder: Path, keys: Sequence[bytes]) -> list[Check]:
+def _verify_folder(folder: Path, keys: Sequence[bytes], authorities: Sequence[bytes]) -> list[Check]:
     """The checks of one bundle on disk."""
     try:
         files, subjects = read_bundle(folder)
     except Broken as error:
         return [Check("files", Outcome.FAIL, str(error))]
-    return verify_bundle(files, keys, subjects)
+    return verify_bundle(files, keys, subjects, authorities)

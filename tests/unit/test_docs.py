@@ -56,6 +56,7 @@ state: ./a.db
 cache: {folder: ./cache, size: 1GiB}
 sandbox: {wall: 1s, cpu: 1s, memory: 1GiB, output: 1MiB, warm: 0}
 wandb: {audit_runs: false}
+signing: {timestamp: "https://tsa.example", timestamp_ca: ./tsa.pem}
 web: {host: localhost, port: 1, serve: true, token_file: ./token, users: ./users}
 """
 POLICY = """
@@ -182,6 +183,7 @@ def test_documented_variables_and_defaults_are_the_real_ones(tmp_path: Path) -> 
     (tmp_path / "agent.yaml").write_text("stores: [{mlflow: ./mlruns}]\npolicies: ./policies\n", encoding="utf-8")
     plain = load_settings(None, env={}, cwd=tmp_path)
     other = {"VENTURALITICA_WEB_HOST": "0.0.0.0", "VENTURALITICA_WEB_PORT": "1", "VENTURALITICA_CONCURRENCY": "7"}
+    other |= {"VENTURALITICA_SIGNING_TIMESTAMP": "https://tsa.example"}
     other |= {"VENTURALITICA_WANDB_AUDIT_RUNS": "false", "VENTURALITICA_WEB_SERVE": "false"}
     sizes = {"VENTURALITICA_CACHE_SIZE", "VENTURALITICA_SANDBOX_MEMORY", "VENTURALITICA_SANDBOX_OUTPUT"}
     paths = {"VENTURALITICA_POLICIES", "VENTURALITICA_STATE", "VENTURALITICA_CACHE_FOLDER"}
@@ -190,7 +192,7 @@ def test_documented_variables_and_defaults_are_the_real_ones(tmp_path: Path) -> 
         changed = load_settings(None, env={variable: value}, cwd=tmp_path)
         assert setting(changed, key) != setting(plain, key), variable
         assert is_default(default.partition(",")[0].strip("`"), setting(plain, key), tmp_path), (key, default)
-    assert len(rows) == 19
+    assert len(rows) == 21
 
 
 def setting(settings: Settings, key: str) -> Any:
@@ -203,7 +205,7 @@ def setting(settings: Settings, key: str) -> Any:
 def is_default(written: str, value: Any, folder: Path) -> bool:
     scalar = Scalar(written, understand(written)[0])
     if written == "none":
-        return value is None
+        return value in (None, "")
     if written.startswith("./"):
         return str(value).removeprefix("sqlite:///") == str(folder / written)
     if isinstance(value, bool):

@@ -6,6 +6,7 @@ again gets the signature and the proof of the first time.
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from venturalitica_agent.attest import dsse, note
 from venturalitica_agent.attest.keys import Keys
 from venturalitica_agent.attest.sign import Signer, key_id
 from venturalitica_agent.attest.statement import statement
+from venturalitica_agent.attest.timestamp import TIMESTAMP, TimestampAuthority
 from venturalitica_agent.domain.evidence import Decision, EvidenceBundle, canonical
 from venturalitica_agent.domain.history import moment
 from venturalitica_agent.domain.policy import Policy
@@ -42,9 +44,17 @@ class _Head:
 class Notary:
     """What signs and logs. Safe from several threads and processes."""
 
-    def __init__(self, keys: Keys, log: Log, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        log: Log,
+        *,
+        authority: TimestampAuthority | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.keys = keys
         self.log = log
+        self._authority = authority
         self._clock = clock
 
     def attest(
@@ -74,16 +84,29 @@ class Notary:
                 "store": decision.store,
             }
             signature = signer.sign(dsse.signed_bytes(payload))
+            if self._authority is not None:
+                envelope = dsse.envelope(payload, signature, signer.public_key)
+                facts["timestamp"] = self._stamped(self._authority, envelope)
             entry = self._append("verdict", digest, facts, signer, signature)
         signed = (payload, entry.signature, entry.public_key)
+        envelope = dsse.envelope(*signed)
         added = {
-            ATTESTATION: dsse.envelope(*signed),
+            ATTESTATION: envelope,
             SIGSTORE: dsse.sigstore_bundle(*signed),
             PROOF: note.inclusion_proof(entry.content, entry.number, entry.path, entry.checkpoint),
             PUBLIC_KEY: entry.public_key.encode(),
         }
+        stamp = self.log.timestamp(sha256(envelope).hexdigest())
+        if stamp is not None and "timestamp" in json.loads(entry.content):
+            added[TIMESTAMP] = stamp
         inside = {f"{bundle.folder}/{name}": content for name, content in added.items()}
         return replace(bundle, files={**bundle.files, **inside})
+
+    def _stamped(self, authority: TimestampAuthority, envelope: bytes) -> str:
+        """The SHA-256 of the authority's answer on an envelope; the answer is kept before anything refers to it."""
+        message = sha256(envelope).hexdigest()
+        answer = self.log.timestamp(message) or self.log.keep_timestamp(message, authority.stamp(envelope))
+        return sha256(answer).hexdigest()
 
     def note_key(self) -> None:
         """Log the key that signs now."""

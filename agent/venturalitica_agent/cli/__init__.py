@@ -6,6 +6,7 @@ import sys
 
 from rich.text import Text
 
+from venturalitica_agent.cli import evidence, page, policies, service
 from venturalitica_agent.cli.root import app
 from venturalitica_agent.cli.terminal import err
 from venturalitica_agent.errors import AgentError, ConfigError

@@ -36,6 +36,10 @@ def verify(
         list[Path] | None,
         typer.Option("--key", exists=True, dir_okay=False, help="A public key that you trust; default: the service's."),
     ] = None,
+    tsa: Annotated[
+        list[Path] | None,
+        typer.Option("--tsa", exists=True, dir_okay=False, help="Certificates that you trust for the time."),
+    ] = None,
     log: Annotated[
         Path | None,
         typer.Option("--log", exists=True, file_okay=False, help="A copy of the log that the service published."),
@@ -61,11 +65,12 @@ def verify(
     offline = not (runs or every) and config is None and not Path("agent.yaml").exists()
     settings = None if offline else read_settings(config)
     trusted = [path.read_bytes() for path in keys or ()] or (known_keys(settings) if settings else [])
-    found = {name: checks for folder in folders for name, checks in verify_folder(folder, trusted, log).items()}
+    clocks = [path.read_bytes() for path in tsa or ()]
+    found = {name: each for path in folders for name, each in verify_folder(path, trusted, log, clocks).items()}
     if log is not None and not folders:
         found |= verify_log(log, trusted)
     if settings is not None and (runs or every):
-        found |= verify_runs(settings, None if every else runs, trusted)
+        found |= verify_runs(settings, None if every else runs, trusted, clocks)
     code = exit_code(check for checks in found.values() for check in checks)
     if as_json:
         print_json(document(found, code))

@@ -15,6 +15,7 @@ from venturalitica_agent.settings.model import (
     CacheSettings,
     SandboxSettings,
     Settings,
+    SigningSettings,
     StoreSettings,
     WandbSettings,
     WebSettings,
@@ -23,6 +24,7 @@ from venturalitica_agent.settings.values import (
     duration,
     folder_path,
     mlflow_uri,
+    page_url,
     port,
     size,
     some_time,
@@ -118,6 +120,7 @@ class _Reader:
             sandbox=self._sandbox(plain.sandbox),
             wandb=self._wandb(plain.wandb),
             web=self._web(plain.web),
+            signing=self._signing(plain.signing),
             environment=self._variables.credentials(),
         )
         self._root.close()
@@ -165,6 +168,15 @@ class _Reader:
         )
         fields.close()
         return web
+
+    def _signing(self, plain: SigningSettings) -> SigningSettings:
+        fields = self._section("signing")
+        signing = SigningSettings(
+            timestamp=self._setting(fields, "signing.timestamp", _anywhere(page_url), plain.timestamp),
+            timestamp_ca=self._setting(fields, "signing.timestamp_ca", folder_path, plain.timestamp_ca),
+        )
+        fields.close()
+        return signing
 
     def _section(self, key: str) -> Fields:
         return self._root.map(key) or Fields((), self._root.place, self._root.mistakes)

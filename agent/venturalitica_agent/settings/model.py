@@ -109,6 +109,19 @@ class WandbSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SigningSettings:
+    """Who confirms when evidence was signed.
+
+    Attributes:
+        timestamp: http(s) URL of an RFC 3161 time-stamp authority; empty: none is asked.
+        timestamp_ca: absolute PEM file of the certificates that its answers must lead to; needed with `timestamp`.
+    """
+
+    timestamp: str = ""
+    timestamp_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WebSettings:
     """The status page.
 
@@ -137,7 +150,7 @@ class Settings:
         policies: absolute folder or file of policies.
         state: SQLAlchemy URL of the agent's own database: `sqlite:///<absolute file>` (default
             `.venturalitica/agent.db`) or `postgresql://...`. May hold credentials, so it is never in `repr`.
-        cache, sandbox, wandb, web: see there.
+        cache, sandbox, wandb, web, signing: see there.
         audits: in the order of the file; empty: each policy's own `applies_to` says which runs.
         settle: seconds of quiet after a run's end before it is due; default 5.
         reconcile: seconds between two sweeps over whole stores; default 60.
@@ -161,5 +174,6 @@ class Settings:
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)
     wandb: WandbSettings = field(default_factory=WandbSettings)
     web: WebSettings = field(default_factory=WebSettings)
+    signing: SigningSettings = field(default_factory=SigningSettings)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     file: Path | None = None

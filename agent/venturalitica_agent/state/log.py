@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from venturalitica_agent.domain import merkle
 from venturalitica_agent.state.dialects import insert_of
-from venturalitica_agent.state.tables import log_entries, log_heads
+from venturalitica_agent.state.tables import log_entries, log_heads, timestamps
 
 _HEAD = 1
 
@@ -95,6 +95,18 @@ class Log:
                 )
             )
             return entry
+
+    def keep_timestamp(self, message: str, answer: bytes) -> bytes:
+        """Remember an authority's answer on a message (its SHA-256), unless there is one; returns the one that is."""
+        statement = self._insert(timestamps).values(message=message, answer=answer).on_conflict_do_nothing()
+        with self._engine.begin() as db:
+            db.execute(statement)
+        kept = self.timestamp(message)
+        return answer if kept is None else kept
+
+    def timestamp(self, message: str) -> bytes | None:
+        with self._engine.connect() as db:
+            return db.execute(sa.select(timestamps.c.answer).where(timestamps.c.message == message)).scalar()
 
     def entries(self) -> Iterator[LogEntry]:
         """Every entry from the first on."""

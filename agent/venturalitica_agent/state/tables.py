@@ -200,6 +200,15 @@ store_faults = sa.Table(
 )
 
 
+# Answers of the time-stamp authority, kept so that evidence which is built again has the one of the first time.
+timestamps = sa.Table(
+    "timestamps",
+    metadata,
+    sa.Column("message", sa.String(64), primary_key=True),
+    sa.Column("answer", sa.LargeBinary, nullable=False),
+)
+
+
 def open_state(url: str) -> sa.Engine:
     """The database behind `url` (a SQLAlchemy URL), with its tables made where they are missing."""
     parsed = sa.make_url(url)
