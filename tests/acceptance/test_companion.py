@@ -13,24 +13,11 @@ import pytest
 from mlflow import MlflowClient
 from support.wandb_training import training_env, wandb_here
 from wandb_server import WandbServer
-from workplace import Workplace, environment
+from workplace import Workplace, environment, policy_text
 
 from venturalitica_agent.stores.folder import RunFolderStore
 
-POLICY = """
-policy: model_policy
-version: 1.0.0
-controls:
-  - id: accuracy
-    article: "15(1)"
-    metric: accuracy
-    require: ">= 0.6"
-  - id: impact
-    article: "10(2)(f)"
-    metric: disparate_impact
-    role: gender
-    require: ">= 0.8"
-"""
+POLICY = policy_text("model_policy", "1.0.0", impact=0.8)
 
 TRAINING = """
 import sys

@@ -46,7 +46,7 @@ def test_the_published_numbers_and_the_same_controls_by_interval(place: Workplac
     client = MlflowClient(uri)
     with mlflow.start_run(experiment_id=training.experiment(client, "german")) as run:
         mlflow.log_artifact(str(GERMAN), "data")
-    place.run("audit", check=1)
+    place.here("audit", check=1)
     tags = training.tags(uri, run.info.run_id)
     assert tags["venturalitica.status"] == tags["venturalitica.german-credit-sdk.status"] == "fail"
 

@@ -120,7 +120,7 @@ def test_a_killed_service_goes_on_where_it_was(place: Workplace, store_uris: lis
         assert training.status(uri, run) == ("pass" if good else "fail")
         assert len(training.evidence_folders(uri, run)) == 1
         assert training.run_info(uri, run) == before[run]
-    checked = place.json("verify", "--all")["checked"]
+    checked = place.here("verify", "--all")["checked"]
     assert "the log" in checked
     # 1 key, 1 policy, and each verdict once
     assert checked["the log"][0]["words"].startswith(f"{len(runs) + 2} entries")

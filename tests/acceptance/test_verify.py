@@ -24,7 +24,7 @@ from venturalitica_agent.cli import app
 from venturalitica_agent.errors import ConfigError
 from venturalitica_agent.settings import load_settings
 from venturalitica_agent.state.log import Log
-from venturalitica_agent.state.tables import open_state
+from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.verification import known_keys, verify_runs
 from venturalitica_verify import Outcome, verify_path
 
@@ -52,7 +52,7 @@ def audited(
             assert "is replaced by" in command("key", "rotate", "-c", str(place.folder / "agent.yaml"))
         frame = training.table().assign(prediction=1 - training.table().y)
         runs.append(training.train(uri) if good else training.log_table(uri, frame))
-        place.run("audit", check=0 if good else 1)
+        place.here("audit", check=0 if good else 1)
     return place, runs
 
 
@@ -98,7 +98,7 @@ def test_every_run_is_what_was_attested_also_under_a_replaced_key(
     assert keys[0]["verifier_key"].startswith("venturalitica.log/")
     (_, run) = audited[1]
     folder = evidence_folder(place, run)
-    offline = place.run("verify", str(folder), "--key", str(folder / "audit.pub")).stdout
+    offline = command("verify", str(folder), "--key", str(folder / "audit.pub"))
     assert re.search(r"^ +ok +rules: 2 findings were held to the thresholds in tiny.yaml$", offline, re.MULTILINE)
 
 

@@ -181,6 +181,25 @@ def test_projects_of_an_entity_are_followed_and_a_server_that_was_away_is_caught
     assert len(scene.place.events("store.down")) == 1
 
 
+@pytest.fixture(scope="module")
+def server_with_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WandbServer]:
+    """One server for all the ways in which access to it can be wrong: an SDK run that makes a project takes seconds."""
+    folder = tmp_path_factory.mktemp("access")
+    with WandbServer(folder / "server") as server:
+        with wandb_here(server, folder / "first", project=PROJECT) as wandb:
+            wandb.init().finish()
+        yield server
+
+
+@pytest.fixture
+def reached(server_with_project: WandbServer, tmp_path: Path) -> Iterator[Scene]:
+    """The server with one run, as it was before the test, and a workplace of the test's own."""
+    yield Scene(server_with_project, Workplace(tmp_path))
+    server_with_project.world.anonymous = False
+    server_with_project.stop()
+    server_with_project.start()
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -193,23 +212,23 @@ def test_projects_of_an_entity_are_followed_and_a_server_that_was_away_is_caught
     ],
 )
 def test_doctor_tells_what_is_wrong_with_the_access(
-    scene: Scene, change: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+    reached: Scene, change: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with wandb_here(scene.server, scene.place.folder / "first", project=PROJECT) as wandb:
-        wandb.init().finish()
-    scene.configure({"wandb": change.get("project", f"acme/{PROJECT}")})
-    key = scene.server.read_key if "read" in change else change.get("key", scene.server.key)
-    scene.server.world.anonymous = "anonymous" in change
+    reached.configure({"wandb": change.get("project", f"acme/{PROJECT}")})
+    key = reached.server.read_key if "read" in change else change.get("key", reached.server.key)
+    reached.server.world.anonymous = "anonymous" in change
     if "anonymous" in change:
         key = "0" * 40
-    url = scene.server.url
+    url = reached.server.url
     if "away" in change:
-        scene.server.stop()
-    (scene.place.folder / ".env").write_text(f"WANDB_API_KEY={key}\nWANDB_BASE_URL={url}\n")
+        reached.server.stop()
+    (reached.place.folder / ".env").write_text(f"WANDB_API_KEY={key}\nWANDB_BASE_URL={url}\n")
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("NETRC", str(scene.place.folder / "no-netrc"))
-    (store,) = (c for c in check_up(load_settings(None, env={}, cwd=scene.place.folder)) if c.name.startswith("store"))
+    monkeypatch.setenv("NETRC", str(reached.place.folder / "no-netrc"))
+    (store,) = (
+        c for c in check_up(load_settings(None, env={}, cwd=reached.place.folder)) if c.name.startswith("store")
+    )
     assert not store.ok
     assert words in store.detail
     assert store.remedy

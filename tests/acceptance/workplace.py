@@ -29,9 +29,12 @@ GERMAN = ROOT / "examples" / "german_credit" / "german_credit.csv"
 AGENT = [sys.executable, "-m", "venturalitica_agent"]
 KINDS = ("sqlite", "files")
 
-POLICY = """
-policy: tiny
-version: "1.0"
+
+def policy_text(name: str = "tiny", version: str = "1.0", impact: float = 0.5) -> str:
+    """Two controls: on accuracy, and on the disparate impact on `gender`, which must be `impact` or more."""
+    return f"""
+policy: {name}
+version: "{version}"
 controls:
   - id: accuracy
     article: "15(1)"
@@ -41,8 +44,11 @@ controls:
     article: "10(2)(f)"
     metric: disparate_impact
     role: gender
-    require: ">= 0.5"
+    require: ">= {impact}"
 """
+
+
+POLICY = policy_text()
 
 AUDITS = """
 policies: ./policies

@@ -15,9 +15,14 @@ import sys
 from pathlib import Path
 
 _SLOW = (
+    "alembic.command",
+    "git",
+    "mlflow.models.display_utils",
     "mlflow.models.signature",
+    "mlflow.pyfunc",
     "mlflow.sklearn",
     "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_workspace_store",
     "skops.io",
     "sklearn.compose",
     "sklearn.ensemble",
@@ -25,12 +30,15 @@ _SLOW = (
     "sklearn.model_selection",
     "sklearn.naive_bayes",
     "sklearn.pipeline",
+    "sqlalchemy.dialects.sqlite",
 )
 
 
 def main() -> None:
     for name in _SLOW:
         importlib.import_module(name)
+    # MLflow looks through every installed package before it logs a first model, and remembers what it found.
+    importlib.import_module("mlflow.utils.requirements_utils").warn_dependency_requirement_mismatches(["scikit-learn"])
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()

@@ -58,12 +58,7 @@ class RunFolderStore:
         """Nothing has to be warm."""
 
     def ping(self) -> None:
-        if not self.root.is_dir():
-            raise StoreUnavailable(
-                "there is no such folder yet",
-                subject=self.uri,
-                remedy="it is watched for; train there with `vl.wrap` or `vl.monitor` and no tracker",
-            )
+        local_files.must_be_there(self.root, "train there with `vl.wrap` or `vl.monitor` and no tracker")
 
     # -- noticing ---------------------------------------------------------------------------------------------
     def experiments(self) -> Mapping[str, str]:

@@ -53,6 +53,14 @@ def local_path(uri: str) -> Path | None:
     return None
 
 
+def must_be_there(folder: Path, remedy: str) -> None:
+    """Raises StoreUnavailable, with what to do to have it, while a watched folder is not there yet."""
+    if not folder.is_dir():
+        raise StoreUnavailable(
+            "there is no such folder yet", subject=str(folder), remedy=f"it is watched for; {remedy}"
+        )
+
+
 def inside(path: Path, roots: Sequence[Path]) -> Path:
     """`path` with links resolved, if that is inside one of `roots`; else UntrustedInput."""
     real = Path(os.path.realpath(path))

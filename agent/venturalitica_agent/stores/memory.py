@@ -68,6 +68,11 @@ class MemoryStore:
             self._runs[run_id] = replace(run, ref=replace(run.ref, **fields))  # type: ignore[arg-type]
             self._version += 1
 
+    def remove_file(self, run_id: str, path: str) -> None:
+        """As somebody would who may delete artifacts."""
+        with self._lock:
+            del self._files[run_id][path]
+
     # -- the Protocol ---------------------------------------------------------------------------------------
     @property
     def id(self) -> str:

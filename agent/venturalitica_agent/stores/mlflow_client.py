@@ -5,33 +5,23 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
-
-from yaml import YAMLError
+from typing import TYPE_CHECKING, Any
 
 from venturalitica_agent.domain.run import LoggedDataset, LoggedModel, Run, RunRef, RunStatus
-from venturalitica_agent.errors import PermanentError, RecordUnreadable, RunGone, StoreUnavailable, UntrustedInput
-from venturalitica_agent.logging import clean
+from venturalitica_agent.errors import PermanentError, RunGone, StoreUnavailable, UntrustedInput
 from venturalitica_agent.stores import links, local_files
 from venturalitica_agent.stores.base import RemoteFile
-from venturalitica_agent.stores.naming import input_fingerprint, redacted, store_id, text, texts
+from venturalitica_agent.stores.mlflow_artifacts import Artifacts
+from venturalitica_agent.stores.mlflow_asking import ABSENT, Asking, settled
+from venturalitica_agent.stores.naming import input_fingerprint, store_id, text, texts
 
 if TYPE_CHECKING:
     from venturalitica_agent.stores.mlflow_api import MlflowClient
 
-T = TypeVar("T")
-
-_REMOTE_SCHEMES = frozenset({"mlflow-artifacts", "s3", "gs", "wasbs", "abfss", "az"})
-_ABSENT = "RESOURCE_DOES_NOT_EXIST"
-_REFUSED = frozenset({"INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST"})
-_LOCKED_OUT = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
-_PATIENCE = 5.0  # seconds until a record that can't be read is not just being rewritten
 _LOCATIONS = 1000  # artifact roots that are remembered: enough for the runs in hand
 _TAGS_AT_ONCE = 100  # source: mlflow.utils.validation.MAX_TAGS_PER_BATCH
 
@@ -51,11 +41,13 @@ class MlflowAccess:
         self._tracking_uri = uri
         self.roots = tuple(roots)
         self._ui = ui.rstrip("/")
+        self._asking = Asking(uri)
+        self._artifacts = Artifacts(uri, self.roots, self._asking)
         self._locations: dict[str, str] = {}
 
     @property
     def uri(self) -> str:
-        return redacted(self._tracking_uri)
+        return self._asking.uri
 
     @property
     def id(self) -> str:
@@ -81,47 +73,6 @@ class MlflowAccess:
         with self._asking(self.uri):
             self._client.search_experiments(max_results=1)
 
-    @contextmanager
-    def _asking(self, subject: str) -> Iterator[None]:
-        """Turn MLflow's exceptions into ours."""
-        from sqlalchemy.exc import SQLAlchemyError
-
-        from venturalitica_agent.stores.mlflow_api import MlflowException
-
-        try:
-            yield
-        except MlflowException as error:
-            words, code = self._short(error), error.error_code
-            if code == _ABSENT:
-                raise RunGone(words, subject=subject, remedy="nothing to do if it was deleted on purpose") from error
-            if code in _REFUSED and not _connection_lost(words):
-                raise PermanentError(
-                    words, subject=subject, remedy=f"the store at {self.uri} refuses this; its own log may say more"
-                ) from error
-            remedy = "it is tried again with growing pauses"
-            if code in _LOCKED_OUT:
-                remedy = f"check the credentials and permissions for {self.uri}; {remedy}"
-            raise StoreUnavailable(words, subject=self.uri, remedy=remedy) from error
-        except (OSError, SQLAlchemyError) as error:
-            raise StoreUnavailable(
-                f"{type(error).__name__}: {self._short(error)}",
-                subject=self.uri,
-                remedy="it is tried again with growing pauses",
-            ) from error
-        except (AttributeError, TypeError, KeyError, ValueError, YAMLError) as error:
-            # What MLflow's file store makes of a record that somebody broke or is rewriting without a pause.
-            raise RecordUnreadable(
-                f"MLflow can't read the store's record: {type(error).__name__}: {self._short(error)}",
-                subject=subject,
-                remedy="repair or delete that record",
-            ) from error
-
-    def _short(self, error: BaseException) -> str:
-        """The words of an error in one line, without the credentials that MLflow quotes with the URI."""
-        words = str(error).replace(self._tracking_uri, self.uri)
-        query = urlsplit(self._tracking_uri).query
-        return clean(" ".join((words.replace(query, "***") if query else words).split()))[:300]
-
     def look(self, run_id: str) -> RunRef | None:
         """See `Store.look`; the stores that know a cheaper way do it that way."""
         from venturalitica_agent.stores.mlflow_api import MlflowException
@@ -132,7 +83,7 @@ class MlflowAccess:
             try:
                 return self._ref(self._client.get_run(run_id))
             except MlflowException as error:
-                if error.error_code == _ABSENT:
+                if error.error_code == ABSENT:
                     return None
                 raise
 
@@ -168,7 +119,7 @@ class MlflowAccess:
         if ref is None or ref.deleted:
             raise RunGone("the run is deleted or was never there", subject=f"run {run_id}")
         with self._asking(f"run {run_id}"):
-            found = _settled(lambda: self._client.get_run(run_id))
+            found = settled(lambda: self._client.get_run(run_id))
             experiment = self._client.get_experiment(found.info.experiment_id).name
             models = self._models(found)
         if len(self._locations) > _LOCATIONS:
@@ -194,7 +145,7 @@ class MlflowAccess:
             return tuple(models)
         # MLflow 2 keeps models among the run's artifacts.
         try:
-            files = self._list(found.info.artifact_uri)
+            files = self._artifacts.files(found.info.artifact_uri)
         except UntrustedInput:
             # Whoever fetches this meets the same refusal, and there it becomes a finding with its reason.
             return (LoggedModel(name="", location=found.info.artifact_uri),)
@@ -210,7 +161,7 @@ class MlflowAccess:
         try:
             logged = self._client.get_logged_model(model_id)
         except MlflowException as error:
-            if error.error_code != _ABSENT:
+            if error.error_code != ABSENT:
                 raise
             return LoggedModel(name=f"{model_id} (deleted)", location="", model_id=model_id, ready=False, step=step)
         return LoggedModel(
@@ -224,94 +175,20 @@ class MlflowAccess:
     def _location(self, run_id: str) -> str:
         if run_id not in self._locations:
             with self._asking(f"run {run_id}"):
-                self._locations[run_id] = _settled(lambda: self._client.get_run(run_id)).info.artifact_uri
+                self._locations[run_id] = settled(lambda: self._client.get_run(run_id)).info.artifact_uri
         return self._locations[run_id]
 
-    def _local(self, location: str) -> Path | None:
-        """The local folder behind an artifact location; None when it is remote. Refuses every other scheme."""
-        path = local_files.local_path(location)
-        if path is not None:
-            return local_files.inside(path, self.roots)
-        scheme = urlsplit(location).scheme
-        if scheme not in _REMOTE_SCHEMES:
-            raise UntrustedInput(
-                f"artifacts behind `{scheme}:` are not read",
-                subject=location[:200],
-                remedy="use file, s3, gs, wasbs or mlflow-artifacts",
-            )
-        return None
-
-    def _list(self, location: str) -> list[RemoteFile]:
-        local = self._local(location)
-        if local is not None:
-            if not local.is_dir():
-                return []
-            return [RemoteFile(path, size) for path, size in local_files.list_regular(local)]
-        from venturalitica_agent.stores.mlflow_api import list_artifacts
-
-        found: list[RemoteFile] = []
-        pending = [""]
-        while pending:
-            folder = pending.pop()
-            with self._asking_artifacts(location):
-                entries = list_artifacts(
-                    artifact_uri=f"{location}/{folder}" if folder else location, tracking_uri=self._tracking_uri
-                )
-            for entry in entries:
-                # Listings of a sub-folder come relative to it or to its parent, depending on the repository.
-                name = entry.path.rsplit("/", 1)[-1]
-                path = str(local_files.safe_relative(f"{folder}/{name}" if folder else name))
-                if entry.is_dir:
-                    pending.append(path)
-                else:
-                    found.append(RemoteFile(path, entry.file_size))
-            if len(found) + len(pending) > 10_000:
-                raise UntrustedInput("holds more than 10,000 files", subject=location[:200])
-        return sorted(found, key=lambda f: f.path)
-
     def list_files(self, run_id: str) -> Sequence[RemoteFile]:
-        return self._list(self._location(run_id))
-
-    def _fetch(self, location: str, path: str, destination: Path) -> None:
-        relative = local_files.safe_relative(path)
-        local = self._local(location)
-        if local is not None:
-            local_files.copy_regular(local, path, destination)
-            return
-        from venturalitica_agent.stores.mlflow_api import download_artifacts
-
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
-            with self._asking_artifacts(f"{location}/{relative}"):
-                download_artifacts(
-                    artifact_uri=f"{location}/{relative}", dst_path=folder, tracking_uri=self._tracking_uri
-                )
-            # A server may answer with anything: only a regular file of the asked name is taken.
-            files = [p for p, _ in local_files.list_regular(Path(folder))]
-            if len(files) != 1:
-                raise UntrustedInput(f"the store answered with {len(files)} files instead of one", subject=path[:200])
-            local_files.copy_regular(Path(folder), files[0], destination)
-
-    @contextmanager
-    def _asking_artifacts(self, location: str) -> Iterator[None]:
-        """Like `_asking`; but it is the file that is not there, not the run."""
-        try:
-            with self._asking(location[:300]):
-                yield
-        except (RunGone, StoreUnavailable) as error:
-            # Only the words of a failed download carry the server's answer.
-            if isinstance(error, RunGone) or "404 Client Error" in error.what:
-                raise PermanentError("there is no such artifact", subject=location[:300]) from error
-            raise
+        return self._artifacts.files(self._location(run_id))
 
     def fetch_file(self, run_id: str, path: str, destination: Path) -> None:
-        self._fetch(self._location(run_id), path, destination)
+        self._artifacts.fetch(self._location(run_id), path, destination)
 
     def fetch_model(self, run_id: str, model: LoggedModel, destination: Path) -> None:  # noqa: ARG002 - the Protocol's
         prefix = f"{model.path}/" if model.path else ""
-        for file in self._list(model.location):
+        for file in self._artifacts.files(model.location):
             if file.path.startswith(prefix):
-                self._fetch(model.location, file.path, destination / file.path.removeprefix(prefix))
+                self._artifacts.fetch(model.location, file.path, destination / file.path.removeprefix(prefix))
 
     def resolve(self, reference: str) -> Sequence[RemoteFile]:
         raise PermanentError(
@@ -321,18 +198,12 @@ class MlflowAccess:
         )
 
     def read_file(self, run_id: str, path: str) -> bytes:
-        location = self._location(run_id)
-        local = self._local(location)
-        if local is not None:
-            return local_files.read_regular(local, path)
-        with tempfile.TemporaryDirectory() as folder:
-            self._fetch(location, path, Path(folder) / "file")
-            return (Path(folder) / "file").read_bytes()
+        return self._artifacts.read(self._location(run_id), path)
 
     # -- writing --------------------------------------------------------------------------------------------
     def put_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
         location = self._location(run_id)
-        local = self._local(location)
+        local = self._artifacts.local(location)
         if local is not None:
             local.mkdir(parents=True, exist_ok=True)
             for path, content in files.items():
@@ -351,12 +222,12 @@ class MlflowAccess:
 
         given = [RunTag(k, v) for k, v in tags.items()]
         with self._writing(run_id):
-            present = set(_settled(lambda: self._client.get_run(run_id)).data.tags) if remove else set()
+            present = set(settled(lambda: self._client.get_run(run_id)).data.tags) if remove else set()
             for name in sorted(present & set(remove)):
                 self._client.delete_tag(run_id, name)
             for start in range(0, len(given), _TAGS_AT_ONCE):
                 batch = given[start : start + _TAGS_AT_ONCE]
-                _settled(partial(self._client.log_batch, run_id, tags=batch))
+                settled(partial(self._client.log_batch, run_id, tags=batch))
 
     @contextmanager
     def _writing(self, run_id: str) -> Iterator[None]:
@@ -372,7 +243,7 @@ class MlflowAccess:
 
     def get_tags(self, run_id: str) -> Mapping[str, str]:
         with self._asking(f"run {run_id}"):
-            return texts(_settled(lambda: self._client.get_run(run_id)).data.tags)
+            return texts(settled(lambda: self._client.get_run(run_id)).data.tags)
 
     def tag_models(self, run_id: str, models: Sequence[LoggedModel], tags: Mapping[str, str]) -> None:
         for model in models:
@@ -412,26 +283,6 @@ def _is_version_of(version: Any, model: LoggedModel, run_id: str) -> bool:
         return version.model_id == model.model_id or source in (f"models:/{model.model_id}", model.location)
     sources = (f"{base}/{model.path}".rstrip("/") for base in (f"runs:/{run_id}", model.location))
     return not version.model_id and source in sources
-
-
-def _connection_lost(words: str) -> bool:
-    return "failed with exception" in words or "Max retries exceeded" in words
-
-
-def _settled(ask: Callable[[], T]) -> T:
-    """Ask again when the file store is read in the middle of a rewrite (an empty `meta.yaml` is such an instant)."""
-    from venturalitica_agent.stores.mlflow_api import MlflowException, RestException
-
-    deadline, pause = time.monotonic() + _PATIENCE, 0.001
-    while True:
-        try:
-            return ask()
-        except (AttributeError, TypeError, KeyError, MlflowException) as error:
-            final = isinstance(error, RestException) or getattr(error, "error_code", "") in (_ABSENT, *_REFUSED)
-            if final or time.monotonic() > deadline:
-                raise
-        time.sleep(pause)
-        pause = min(0.01, 2 * pause)
 
 
 def _tables(tag: str) -> Iterator[str]:

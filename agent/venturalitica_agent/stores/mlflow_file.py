@@ -16,6 +16,7 @@ import yaml
 
 from venturalitica_agent.domain.run import RunRef, RunStatus
 from venturalitica_agent.errors import StoreUnavailable
+from venturalitica_agent.stores import local_files
 from venturalitica_agent.stores.mlflow_client import MlflowAccess
 from venturalitica_agent.stores.naming import input_fingerprint
 
@@ -53,10 +54,7 @@ class MlflowFileStore(MlflowAccess):
         self._ledger: dict[str, _Known] = {}
 
     def ping(self) -> None:
-        if not self.root.is_dir():
-            raise StoreUnavailable(
-                "there is no such folder yet", subject=self.uri, remedy="it is watched for; train a run there"
-            )
+        local_files.must_be_there(self.root, "train a run there")
 
     def experiment_folders(self) -> Iterator[Path]:
         self.ping()

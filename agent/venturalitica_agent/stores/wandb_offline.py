@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from venturalitica_agent.domain.run import LoggedModel, Run, RunRef
-from venturalitica_agent.errors import PermanentError, RunGone, StoreUnavailable, UntrustedInput
+from venturalitica_agent.errors import PermanentError, RunGone, UntrustedInput
 from venturalitica_agent.stores import local_files
 from venturalitica_agent.stores import wandb_facts as facts
 from venturalitica_agent.stores.base import RemoteFile
@@ -69,12 +69,7 @@ class WandbOfflineStore:
         """Nothing has to be warm."""
 
     def ping(self) -> None:
-        if not self.root.is_dir():
-            raise StoreUnavailable(
-                "there is no such folder yet",
-                subject=self.uri,
-                remedy="it is watched for; train a run there with WANDB_MODE=offline",
-            )
+        local_files.must_be_there(self.root, "train a run there with WANDB_MODE=offline")
 
     # -- noticing ---------------------------------------------------------------------------------------------
     def experiments(self) -> Mapping[str, str]:

@@ -48,12 +48,15 @@ def labels(frame: pd.DataFrame) -> pd.Series:
 @pytest.fixture
 def save(tmp_path: Path) -> SaveModel:
     """Writes a model (bytes, or an object to pickle) as a model subject."""
+    return saver(tmp_path)
 
+
+def saver(parent: Path) -> SaveModel:
     def write(
         model: Any, *, file: str = "model.pkl", form: str = "pickle", flavor: str = "sklearn", **fields: Any
     ) -> ModelSubject:
         content = model if isinstance(model, bytes) else pickle.dumps(model)
-        folder = tmp_path / "model"
+        folder = parent / "model"
         folder.mkdir(exist_ok=True)
         (folder / file).write_bytes(content)
         digest = FileDigest(file, len(content), hashlib.sha256(content).hexdigest())
@@ -73,6 +76,13 @@ class _Attack:
 @pytest.fixture
 def attack(save: SaveModel) -> Callable[[str], ModelSubject]:
     """A model whose loading runs the given Python code."""
+    return lambda code: save(_Attack(code))
+
+
+@pytest.fixture(scope="module")
+def module_attack(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ModelSubject]:
+    """Like `attack`, for what the tests of a module share."""
+    save = saver(tmp_path_factory.mktemp("attack"))
     return lambda code: save(_Attack(code))
 
 

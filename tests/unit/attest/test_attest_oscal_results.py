@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -11,6 +10,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.oscal import leaves
 from support.verdicts import MODEL_FILES, decision, digest, finding, policy, renamed
 from trestle.oscal.assessment_results import AssessmentResults
 from trestle.oscal.poam import PlanOfActionAndMilestones
@@ -35,18 +35,6 @@ def documents(given: Decision) -> dict[str, Any]:
     if POAM in made:
         PlanOfActionAndMilestones.model_validate(made[POAM]["plan-of-action-and-milestones"])
     return made
-
-
-def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict):
-        for name, value in node.items():
-            yield from leaves(value, name)
-    elif isinstance(node, list):
-        assert node, f"OSCAL allows no empty list: {key}"
-        for value in node:
-            yield from leaves(value, key)
-    else:
-        yield key, node
 
 
 def assert_sound(document: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from policy_documents import as_bytes, documents
+from support.oscal import leaves
 from trestle.oscal.component import ComponentDefinition
 
 from venturalitica_agent.domain.policy import (
@@ -78,18 +78,6 @@ def assert_valid(document: Any) -> None:
     uuids = [value for key, value in values if key == "uuid"]
     assert max(Counter(uuids).values()) == 1
     assert all(value.removeprefix("#") in uuids for key, value in values if key in ("source", "href"))
-
-
-def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict):
-        for name, value in node.items():
-            yield from leaves(value, name)
-    elif isinstance(node, list):
-        assert node, f"OSCAL allows no empty list: {key}"
-        for value in node:
-            yield from leaves(value, key)
-    else:
-        yield key, node
 
 
 def test_every_field_of_a_policy_and_of_a_control_survives() -> None:

@@ -1,0 +1,96 @@
+"""How MLflow is asked: its exceptions become ours, without credentials, and a record in the middle of a rewrite is read
+again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from yaml import YAMLError
+
+from venturalitica_agent.errors import PermanentError, RecordUnreadable, RunGone, StoreUnavailable
+from venturalitica_agent.logging import clean
+from venturalitica_agent.stores.naming import redacted
+
+T = TypeVar("T")
+
+ABSENT = "RESOURCE_DOES_NOT_EXIST"
+_REFUSED = frozenset({"INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST"})
+_LOCKED_OUT = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
+_PATIENCE = 5.0  # seconds until a record that can't be read is not just being rewritten
+
+
+class Asking:
+    """A context for questions to one store.
+
+    Args:
+        tracking_uri: possibly with credentials; errors carry `uri`, which has none.
+    """
+
+    def __init__(self, tracking_uri: str) -> None:
+        self._tracking_uri = tracking_uri
+        self.uri = redacted(tracking_uri)
+
+    @contextmanager
+    def __call__(self, subject: str) -> Iterator[None]:
+        """Turn MLflow's exceptions into ours."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from venturalitica_agent.stores.mlflow_api import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            words, code = self._short(error), error.error_code
+            if code == ABSENT:
+                raise RunGone(words, subject=subject, remedy="nothing to do if it was deleted on purpose") from error
+            if code in _REFUSED and not _connection_lost(words):
+                raise PermanentError(
+                    words, subject=subject, remedy=f"the store at {self.uri} refuses this; its own log may say more"
+                ) from error
+            remedy = "it is tried again with growing pauses"
+            if code in _LOCKED_OUT:
+                remedy = f"check the credentials and permissions for {self.uri}; {remedy}"
+            raise StoreUnavailable(words, subject=self.uri, remedy=remedy) from error
+        except (OSError, SQLAlchemyError) as error:
+            raise StoreUnavailable(
+                f"{type(error).__name__}: {self._short(error)}",
+                subject=self.uri,
+                remedy="it is tried again with growing pauses",
+            ) from error
+        except (AttributeError, TypeError, KeyError, ValueError, YAMLError) as error:
+            # What MLflow's file store makes of a record that somebody broke or is rewriting without a pause.
+            raise RecordUnreadable(
+                f"MLflow can't read the store's record: {type(error).__name__}: {self._short(error)}",
+                subject=subject,
+                remedy="repair or delete that record",
+            ) from error
+
+    def _short(self, error: BaseException) -> str:
+        """The words of an error in one line, without the credentials that MLflow quotes with the URI."""
+        words = str(error).replace(self._tracking_uri, self.uri)
+        query = urlsplit(self._tracking_uri).query
+        return clean(" ".join((words.replace(query, "***") if query else words).split()))[:300]
+
+
+def _connection_lost(words: str) -> bool:
+    return "failed with exception" in words or "Max retries exceeded" in words
+
+
+def settled(ask: Callable[[], T]) -> T:
+    """Ask again when the file store is read in the middle of a rewrite (an empty `meta.yaml` is such an instant)."""
+    from venturalitica_agent.stores.mlflow_api import MlflowException, RestException
+
+    deadline, pause = time.monotonic() + _PATIENCE, 0.001
+    while True:
+        try:
+            return ask()
+        except (AttributeError, TypeError, KeyError, MlflowException) as error:
+            final = isinstance(error, RestException) or getattr(error, "error_code", "") in (ABSENT, *_REFUSED)
+            if final or time.monotonic() > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(0.01, 2 * pause)
