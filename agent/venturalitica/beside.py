@@ -34,8 +34,8 @@ from venturalitica_agent.settings import Settings, StoreSettings, load_settings
 from venturalitica_agent.settings.audits import tracking_store
 from venturalitica_agent.settings.values import mlflow_uri
 from venturalitica_agent.state.ledger import Ledger
+from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.state.services import Running, running, services_folder
-from venturalitica_agent.state.tables import open_state
 from venturalitica_agent.stores.opening import WandbServer, open_configured
 from venturalitica_agent.strict_yaml import Scalar
 

@@ -29,15 +29,18 @@ from venturalitica_agent.policy.load import parse_policy
 from venturalitica_agent.sandbox.launcher import Limits, Sandbox
 from venturalitica_agent.sandbox.own_metrics import enlist
 from venturalitica_agent.settings import Settings, StoreSettings
+from venturalitica_agent.settings.model import OnDrift
+from venturalitica_agent.state.drift import DriftRecord
 from venturalitica_agent.state.ledger import Ledger
 from venturalitica_agent.state.log import Log
+from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.state.policies import PolicyRecord
 from venturalitica_agent.state.records import Records
-from venturalitica_agent.state.tables import open_state
 from venturalitica_agent.stores.base import Store
 from venturalitica_agent.stores.opening import AnyStore, WandbServer, follows, open_configured
 from venturalitica_agent.stores.wandb_project import WandbProject
 from venturalitica_agent.stores.wandb_synced import SyncedOfflineStore
+from venturalitica_agent.upkeep import Upkeep
 
 log = get_logger(__name__)
 
@@ -159,6 +162,15 @@ class Agent:
             world=world,
             aside=self.aside,
             on_progress=lambda: self.on_progress(),
+        )
+        self.upkeep = Upkeep(
+            stores=self.stores,
+            ledger=self.ledger,
+            record=DriftRecord(self._state),
+            world=world,
+            history=lambda: self.in_force.book.history,
+            every=self.settings.drift.every,
+            restore=self.settings.drift.on_change is OnDrift.RESTORE,
         )
         sqlite = self._state_url.get_backend_name() == "sqlite"
         database = Path(self._state_url.database or "")

@@ -22,12 +22,12 @@ from venturalitica_agent.domain.run import RunRef
 from venturalitica_agent.domain.verdict import Status, counts_tag
 from venturalitica_agent.errors import (
     AgentError,
+    Away,
     PermanentError,
     RecordUnreadable,
     RetryableError,
     RunChanged,
     RunGone,
-    StoreUnavailable,
 )
 from venturalitica_agent.logging import get_logger
 from venturalitica_agent.policy.waivers import Waivers, day_of, notices
@@ -192,7 +192,7 @@ class Auditor:
         except (RunChanged, RunGone) as error:
             self._look_again(job, error)
         except RetryableError as error:
-            self._failed(job, error, counts=not isinstance(error, StoreUnavailable))
+            self._failed(job, error, counts=not isinstance(error, Away))
         except Exception as error:  # noqa: BLE001 -- whatever it is, the run must get a verdict or a reason
             self._failed(job, error, counts=True)
         else:

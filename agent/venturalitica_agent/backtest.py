@@ -28,9 +28,9 @@ from venturalitica_agent.errors import AgentError, ConfigError, PermanentError
 from venturalitica_agent.measuring import measure_run
 from venturalitica_agent.policy.load import load_policies, parse_policy
 from venturalitica_agent.settings import Settings
+from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.state.policies import PolicyRecord
 from venturalitica_agent.state.records import AuditRecord, Records
-from venturalitica_agent.state.tables import open_state
 from venturalitica_agent.stores.opening import WandbServer, open_configured
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from venturalitica_agent.policy.waivers import day_of, load_waivers, notices
 from venturalitica_agent.sandbox.launcher import Sandbox
 from venturalitica_agent.sandbox.own_metrics import ENLISTED, enlist
 from venturalitica_agent.settings import Settings, StoreSettings
-from venturalitica_agent.state.tables import open_state
+from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.stores.folder import RunFolderStore
 from venturalitica_agent.stores.mlflow_file import MlflowFileStore
 from venturalitica_agent.stores.opening import WandbServer, follows, open_mlflow, open_offline

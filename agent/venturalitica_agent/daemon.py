@@ -41,6 +41,8 @@ _COOL_AFTER = 600.0
 _LONGEST_PAUSE = 60.0
 _DISCOVER = 60.0  # seconds between two looks for new projects, at least
 _POLICY_CHECK = 10.0  # seconds between two looks at the policies' files, at most: a stat of each
+_UPKEEP = 30.0  # seconds between two turns of upkeep, each of which takes at most so much of them
+_UPKEEP_SHARE = 0.1
 _THREADS = 20
 
 
@@ -112,6 +114,7 @@ class Service:
             if agent.follows:
                 self._at(0.0, "discover", self._discover, 0)
             self._at(self._policy_check, "policies", self._look_at_policies)
+            self._at(_UPKEEP, "upkeep", self._keep_up)
             if self._settings.web.serve:
                 self._at(0.0, "web", self._serve_page)
             _notify("READY=1")
@@ -266,6 +269,12 @@ class Service:
             if self._agent.auditor.mind_waivers():
                 self._wake.set()
         self._at(self._policy_check, "policies", self._look_at_policies)
+
+    def _keep_up(self) -> None:
+        """Compare old runs with what was published on them, a part of the time."""
+        with self._surviving("drift"):
+            self._agent.upkeep.turn(_UPKEEP * _UPKEEP_SHARE)
+        self._at(_UPKEEP, "upkeep", self._keep_up)
 
     def _sweep(self, watched: _Watched) -> None:
         """Bring one store up if it was down, scan all of it, and plan the next time."""

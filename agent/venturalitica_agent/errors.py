@@ -56,7 +56,11 @@ class PermanentError(AgentError):
     """The same call on the same input fails again: it becomes an `error` finding or an exit."""
 
 
-class StoreUnavailable(RetryableError):
+class Away(RetryableError):
+    """Something outside doesn't answer. Only waiting helps, so it counts as no failure of an audit."""
+
+
+class StoreUnavailable(Away):
     """A tracking store does not answer."""
 
 

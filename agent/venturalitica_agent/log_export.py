@@ -18,7 +18,7 @@ from venturalitica_agent.domain.tiles import WIDTH, entry_bundle, tiles
 from venturalitica_agent.errors import ConfigError, PermanentError
 from venturalitica_agent.settings import Settings
 from venturalitica_agent.state.log import Log, LogEntry
-from venturalitica_agent.state.tables import open_state
+from venturalitica_agent.state.opening import open_state
 from venturalitica_verify.log import read_log
 from venturalitica_verify.notes import read_checkpoint
 from venturalitica_verify.outcome import Broken

@@ -18,10 +18,11 @@ from venturalitica_agent.policy.history import find
 from venturalitica_agent.policy.load import load_one_policy, load_policies, parse_policy
 from venturalitica_agent.policy.waivers import day_of, load_waivers, notices
 from venturalitica_agent.settings import Settings
+from venturalitica_agent.state.drift import DriftRecord
 from venturalitica_agent.state.ledger import Ledger
+from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.state.policies import PolicyRecord
 from venturalitica_agent.state.records import AuditRecord, Records
-from venturalitica_agent.state.tables import open_state
 
 
 def overview(settings: Settings, *, limit: int = 50) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def _overview(engine: sa.Engine, settings: Settings, limit: int) -> dict[str, An
             for e in ledger.in_phase(Phase.RUNNING)
             if stale(e, now=now, limit=settings.stale_running)
         ],
+        "drift": DriftRecord(engine).incidents(limit),
         "policies": _policies(PolicyRecord(engine)),
         "waivers": _waivers(settings, now),
         "verdicts": dict(Counter(a.status for a in audited)),

@@ -81,11 +81,8 @@ def audit(job: AuditJob, step: Step, world: World) -> list[Decision]:
             return to_plain(Decision, _decide(job, task, policy, run, store, world))
 
         decision = from_plain(Decision, step(f"decide {policy.id}", decide))
-        shared = sum(p.file_name == policy.file_name for p in policies) > 1
-        name = f"{policy.id}.{policy.file_name}" if shared else policy.file_name
-        bundle = build_bundle(decision, policy, link=store.run_link(run), snapshot_name=name)
         # Not a step: the log itself is what lasts, and returns the same signature and proof for the same evidence.
-        decided.append((decision, world.notary.attest(decision, policy, bundle, since=task.since)))
+        decided.append((decision, evidence_of(decision, policy, policies, run, store, world.notary, since=task.since)))
 
     def write_back() -> Any:
         tags = publish(store, run, decided)
@@ -97,6 +94,28 @@ def audit(job: AuditJob, step: Step, world: World) -> list[Decision]:
     for decision, bundle in decided:
         world.records.keep_audit(run, decision, bundle, published, now=world.clock())
     return [decision for decision, _ in decided]
+
+
+def evidence_of(
+    decision: Decision,
+    policy: Policy,
+    policies: Sequence[Policy],
+    run: Run,
+    store: Store,
+    notary: Notary,
+    *,
+    since: float | None,
+) -> EvidenceBundle:
+    """The evidence of a decision, signed and logged; the same again for the same decision.
+
+    Args:
+        policies: every policy that decided about the run together with this one.
+        since: when this version of the policy first came into force, by our clock; None when that isn't known.
+    """
+    shared = sum(other.file_name == policy.file_name for other in policies) > 1
+    name = f"{policy.id}.{policy.file_name}" if shared else policy.file_name
+    bundle = build_bundle(decision, policy, link=store.run_link(run), snapshot_name=name)
+    return notary.attest(decision, policy, bundle, since=since)
 
 
 def _decide(job: AuditJob, task: AuditTask, policy: Policy, run: Run, store: Store, world: World) -> Decision:

@@ -14,7 +14,7 @@ from venturalitica_agent.attest.sign import key_id
 from venturalitica_agent.errors import ConfigError
 from venturalitica_agent.settings import Settings
 from venturalitica_agent.state.log import Log
-from venturalitica_agent.state.tables import open_state
+from venturalitica_agent.state.opening import open_state
 
 
 def key_document(settings: Settings) -> dict[str, Any]:

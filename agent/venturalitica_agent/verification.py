@@ -25,8 +25,8 @@ from venturalitica_agent.policy.load import parse_policy
 from venturalitica_agent.publish.writeback import PREFIX, verdict_tags
 from venturalitica_agent.settings import Settings
 from venturalitica_agent.state.log import Log, LogEntry
+from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.state.records import AuditRecord, Records
-from venturalitica_agent.state.tables import open_state
 from venturalitica_agent.stores.base import Store
 from venturalitica_agent.stores.opening import WandbServer, open_configured
 from venturalitica_verify import Check, Outcome, verify_bundle, verify_path

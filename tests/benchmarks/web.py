@@ -14,7 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from venturalitica_agent.settings import Settings, load_settings
-from venturalitica_agent.state.tables import audits, open_state, runs, stores, verdict_controls, verdicts
+from venturalitica_agent.state.opening import open_state
+from venturalitica_agent.state.tables import audits, runs, stores, verdict_controls, verdicts
 from venturalitica_agent.stores.naming import store_id
 from venturalitica_agent.web.model import RunFilter
 from venturalitica_agent.web.reader import Reader

@@ -19,7 +19,7 @@ from venturalitica_agent.evaluate.integrity import integrity_findings
 from venturalitica_agent.evaluate.judge import judge
 from venturalitica_agent.policy.load import parse_policy
 from venturalitica_agent.state.log import Log
-from venturalitica_agent.state.tables import open_state
+from venturalitica_agent.state.opening import open_state
 
 SINCE = 1_767_322_000.25  # 2026-01-02T02:46:40.250Z
 STARTED = 1_767_323_000_000

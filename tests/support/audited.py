@@ -18,9 +18,9 @@ from venturalitica_agent.domain.verdict import Finding, GroupStat, Interval, Mea
 from venturalitica_agent.policy.load import parse_policy
 from venturalitica_agent.settings import Settings, load_settings
 from venturalitica_agent.state.ledger import Ledger
+from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.state.policies import PolicyRecord
 from venturalitica_agent.state.records import Records
-from venturalitica_agent.state.tables import open_state
 from venturalitica_agent.stores.naming import store_id
 
 NOW = 1_795_469_820.0  # 23 Nov 2026, 21:37 UTC

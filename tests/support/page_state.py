@@ -17,9 +17,9 @@ from venturalitica_agent.domain.subject import Subject
 from venturalitica_agent.domain.verdict import Status
 from venturalitica_agent.settings import Settings, load_settings
 from venturalitica_agent.state.ledger import Ledger
+from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.state.policies import PolicyRecord
 from venturalitica_agent.state.records import Records
-from venturalitica_agent.state.tables import open_state
 from venturalitica_agent.stores.naming import store_id
 
 UI = "http://tracker.example:5000"

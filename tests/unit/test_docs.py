@@ -30,7 +30,7 @@ from venturalitica_agent.settings.values import duration, size, whole
 from venturalitica_agent.strict_yaml import Fields, Scalar, understand
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES += sorted(ROOT.glob("policies/*/README.md")) + sorted(ROOT.glob("examples/*/README.md"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -56,6 +56,7 @@ state: ./a.db
 cache: {folder: ./cache, size: 1GiB}
 sandbox: {wall: 1s, cpu: 1s, memory: 1GiB, output: 1MiB, warm: 0}
 wandb: {audit_runs: false}
+drift: {every: 2d, on_change: report}
 signing: {timestamp: "https://tsa.example", timestamp_ca: ./tsa.pem}
 web: {host: localhost, port: 1, serve: true, token_file: ./token, users: ./users}
 """
@@ -183,6 +184,7 @@ def test_documented_variables_and_defaults_are_the_real_ones(tmp_path: Path) -> 
     (tmp_path / "agent.yaml").write_text("stores: [{mlflow: ./mlruns}]\npolicies: ./policies\n", encoding="utf-8")
     plain = load_settings(None, env={}, cwd=tmp_path)
     other = {"VENTURALITICA_WEB_HOST": "0.0.0.0", "VENTURALITICA_WEB_PORT": "1", "VENTURALITICA_CONCURRENCY": "7"}
+    other |= {"VENTURALITICA_DRIFT_ON_CHANGE": "report"}
     other |= {"VENTURALITICA_SIGNING_TIMESTAMP": "https://tsa.example"}
     other |= {"VENTURALITICA_WANDB_AUDIT_RUNS": "false", "VENTURALITICA_WEB_SERVE": "false"}
     sizes = {"VENTURALITICA_CACHE_SIZE", "VENTURALITICA_SANDBOX_MEMORY", "VENTURALITICA_SANDBOX_OUTPUT"}
@@ -192,7 +194,7 @@ def test_documented_variables_and_defaults_are_the_real_ones(tmp_path: Path) -> 
         changed = load_settings(None, env={variable: value}, cwd=tmp_path)
         assert setting(changed, key) != setting(plain, key), variable
         assert is_default(default.partition(",")[0].strip("`"), setting(plain, key), tmp_path), (key, default)
-    assert len(rows) == 21
+    assert len(rows) == 23
 
 
 def setting(settings: Settings, key: str) -> Any:
@@ -268,9 +270,25 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(file), f"{page.name} links to #{anchor} of {file.name}"
 
 
+def test_every_page_of_the_documentation_is_in_its_index() -> None:
+    index = ROOT / "docs" / "README.md"
+    linked = {
+        (index.parent / path).resolve() for path in re.findall(r"\]\(([^)#\s]+)", index.read_text(encoding="utf-8"))
+    }
+    missing = sorted(page.name for page in {*(ROOT / "docs").rglob("*.md")} - linked - {index})
+    assert not missing, f"docs/README.md does not lead to {missing}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_of_tests_that_a_page_names_as_its_proof_exist(page: Path) -> None:
+    for name in re.findall(r"`(tests/[^`\s]+)`", page.read_text(encoding="utf-8")):
+        assert (ROOT / name).is_file(), f"{page.name} names {name}"
+
+
 def anchors(page: Path) -> set[str]:
-    """The anchors that a Markdown reader makes of headings."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    """The anchors that a Markdown reader makes of headings; a line of code that begins with # is none."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 

@@ -122,6 +122,12 @@ class Notary:
             facts = {"policy": ref, "policy_digest": digest, "since": _instant(since)}
             self._append("policy", about, facts, self.keys.signer())
 
+    def note_drift(self, store: str, run_id: str, words: str) -> None:
+        """Log that a run no longer carried what was published on it."""
+        facts = {"store": store, "run_id": run_id, "found": words}
+        about = sha256(canonical({**facts, "at": self._clock()})).hexdigest()
+        self._append("drift", about, facts, self.keys.signer())
+
     def note_waivers(self, digest: str) -> None:
         """Log the digest of a file of waivers; empty where there is none."""
         if digest and self.log.entry(f"waivers:{digest}") is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 from urllib3.exceptions import HTTPError
 
-from venturalitica_agent.errors import ConfigError, RetryableError
+from venturalitica_agent.errors import Away, ConfigError
 from venturalitica_agent.logging import clean
 
 TIMESTAMP = "timestamp.tsr"
@@ -18,7 +18,7 @@ _SECONDS = 20.0
 _MOST = 64 << 10  # bytes of an answer: the token and the certificates of its signer
 
 
-class TimestampRefused(RetryableError):
+class TimestampRefused(Away):
     """The authority is away, or its answer is not a time stamp of what was asked."""
 
 

@@ -114,6 +114,9 @@ def status(
     for kind in ("stuck", "retrying"):
         for entry in document[kind]:
             say(f"{kind}: {entry['run_id']}: {clean(entry['reason'])}")
+    for entry in document["drift"]:
+        done = "put back" if entry["restored"] else "NOT put back"
+        say(f"changed after its audit, {done}: {entry['run_id']}: {clean(entry['words'])}")
     for entry in document["running_too_long"]:
         say(f"RUNNING for too long, never ended: {entry['run_id']}")
     if document["audits"]:

@@ -13,6 +13,8 @@ from venturalitica_agent.settings.audits import read_audits, read_stores, tracki
 from venturalitica_agent.settings.environment import PREFIX, Variables
 from venturalitica_agent.settings.model import (
     CacheSettings,
+    DriftSettings,
+    OnDrift,
     SandboxSettings,
     Settings,
     SigningSettings,
@@ -40,6 +42,7 @@ from venturalitica_agent.strict_yaml import (
     Mistake,
     Mistakes,
     Scalar,
+    one_of,
     parse,
     printable,
     read_fields,
@@ -121,6 +124,7 @@ class _Reader:
             wandb=self._wandb(plain.wandb),
             web=self._web(plain.web),
             signing=self._signing(plain.signing),
+            drift=self._drift(plain.drift),
             environment=self._variables.credentials(),
         )
         self._root.close()
@@ -177,6 +181,16 @@ class _Reader:
         )
         fields.close()
         return signing
+
+    def _drift(self, plain: DriftSettings) -> DriftSettings:
+        fields = self._section("drift")
+        actions = _anywhere(one_of([action.value for action in OnDrift]))
+        drift = DriftSettings(
+            every=self._setting(fields, "drift.every", _anywhere(some_time), plain.every),
+            on_change=OnDrift(self._setting(fields, "drift.on_change", actions, plain.on_change.value)),
+        )
+        fields.close()
+        return drift
 
     def _section(self, key: str) -> Fields:
         return self._root.map(key) or Fields((), self._root.place, self._root.mistakes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from venturalitica_agent.domain.policy import Selector
@@ -108,6 +109,26 @@ class WandbSettings:
     audit_runs: bool = True
 
 
+class OnDrift(StrEnum):
+    """What happens when a run no longer carries what was published on it."""
+
+    RESTORE = "restore"
+    REPORT = "report"
+
+
+@dataclass(frozen=True, slots=True)
+class DriftSettings:
+    """How what was published is kept.
+
+    Attributes:
+        every: seconds after which an audited run is compared again with what was published on it; default a day.
+        on_change: whether what was changed is put back, or only reported; default: put back.
+    """
+
+    every: float = 86_400.0
+    on_change: OnDrift = OnDrift.RESTORE
+
+
 @dataclass(frozen=True, slots=True)
 class SigningSettings:
     """Who confirms when evidence was signed.
@@ -150,7 +171,7 @@ class Settings:
         policies: absolute folder or file of policies.
         state: SQLAlchemy URL of the agent's own database: `sqlite:///<absolute file>` (default
             `.venturalitica/agent.db`) or `postgresql://...`. May hold credentials, so it is never in `repr`.
-        cache, sandbox, wandb, web, signing: see there.
+        cache, sandbox, wandb, web, signing, drift: see there.
         audits: in the order of the file; empty: each policy's own `applies_to` says which runs.
         settle: seconds of quiet after a run's end before it is due; default 5.
         reconcile: seconds between two sweeps over whole stores; default 60.
@@ -175,5 +196,6 @@ class Settings:
     wandb: WandbSettings = field(default_factory=WandbSettings)
     web: WebSettings = field(default_factory=WebSettings)
     signing: SigningSettings = field(default_factory=SigningSettings)
+    drift: DriftSettings = field(default_factory=DriftSettings)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     file: Path | None = None

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from venturalitica_agent.domain.verdict import Status
-from venturalitica_agent.state.tables import audits, evidence_files, verdict_controls, verdicts
+from venturalitica_agent.state.tables import evidence_files, verdict_controls, verdicts
 
 _MET = (Status.PASS, Status.SKIP)
 _COPIED = ("store", "run_id", "policy", "audit_id", "version", "status", "experiment", "run_name")
@@ -35,23 +35,6 @@ def make_present(db: sa.Connection, audit: Mapping[str, Any], files: Mapping[str
         db.execute(
             sa.insert(evidence_files), [of_audit | {"path": path, "sha256": digest} for path, digest in files.items()]
         )
-
-
-def list_older(engine: sa.Engine) -> None:
-    """Present verdicts for a state that was written before they were kept apart: the newest of each run and policy."""
-    with engine.begin() as db:
-        if db.execute(sa.select(verdicts.c.store).limit(1)).first() is not None:
-            return
-        newest = sa.func.row_number().over(
-            partition_by=(audits.c.store, audits.c.run_id, audits.c.policy), order_by=audits.c.audited_at.desc()
-        )
-        ranked = sa.select(audits.c.store, audits.c.run_id, audits.c.audit_id, newest.label("rank")).subquery()
-        for key in db.execute(sa.select(ranked).where(ranked.c.rank == 1)).all():
-            found = sa.select(audits).where(
-                audits.c.store == key.store, audits.c.run_id == key.run_id, audits.c.audit_id == key.audit_id
-            )
-            audit = dict(db.execute(found).mappings().one())
-            make_present(db, audit, {audit["evidence"]: audit["evidence_digest"]})
 
 
 def _row(audit: Mapping[str, Any]) -> dict[str, Any]:

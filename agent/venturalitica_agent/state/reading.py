@@ -13,7 +13,8 @@ from venturalitica_agent.domain.codec import from_plain
 from venturalitica_agent.domain.evidence import Decision
 from venturalitica_agent.domain.ledger import Phase
 from venturalitica_agent.domain.run import RunStatus
-from venturalitica_agent.state.tables import audits, evidence_files, open_state, runs, store_faults, stores, verdicts
+from venturalitica_agent.state.opening import open_state
+from venturalitica_agent.state.tables import audits, evidence_files, runs, store_faults, stores, verdicts
 
 WAITING = (Phase.SETTLING, Phase.DUE, Phase.CLAIMED)
 NOT_COUNTED = (Phase.IGNORED, Phase.GONE)

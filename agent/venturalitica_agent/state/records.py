@@ -36,6 +36,7 @@ class AuditRecord:
     end_time: int | None
     tagged_at: float
     policy_digest: str
+    evidence_digest: str = ""
 
 
 class Records:
@@ -163,4 +164,5 @@ def _record(row: sa.RowMapping) -> AuditRecord:
         end_time=row["end_time"],
         tagged_at=row["tagged_at"],
         policy_digest=row["policy_digest"],
+        evidence_digest=row["evidence_digest"],
     )

@@ -1,12 +1,9 @@
-"""The agent's own tables. One place for the schema; the engine keeps its tables in a database of its own beside it."""
+"""The agent's own tables. One place for the schema as it is now; state/migrations/ holds how older ones become it. The
+engine keeps its tables in a database of its own beside it."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import sqlalchemy as sa
-
-from venturalitica_agent.errors import ConfigError
 
 metadata = sa.MetaData()
 
@@ -200,6 +197,19 @@ store_faults = sa.Table(
 )
 
 
+# When a run was last compared with what was published on it, and what was found the last time that it was not that.
+drift_checks = sa.Table(
+    "drift_checks",
+    metadata,
+    sa.Column("store", sa.String(12), primary_key=True),
+    sa.Column("run_id", sa.String(64), primary_key=True),
+    sa.Column("checked_at", sa.Float, nullable=False),
+    sa.Column("incidents", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("found_at", sa.Float),
+    sa.Column("words", sa.Text, nullable=False, server_default=""),
+    sa.Column("restored", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
 # Answers of the time-stamp authority, kept so that evidence which is built again has the one of the first time.
 timestamps = sa.Table(
     "timestamps",
@@ -207,67 +217,3 @@ timestamps = sa.Table(
     sa.Column("message", sa.String(64), primary_key=True),
     sa.Column("answer", sa.LargeBinary, nullable=False),
 )
-
-
-def open_state(url: str) -> sa.Engine:
-    """The database behind `url` (a SQLAlchemy URL), with its tables made where they are missing."""
-    parsed = sa.make_url(url)
-    sqlite = parsed.get_backend_name() == "sqlite"
-    if sqlite and parsed.database:
-        folder = Path(parsed.database).parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise ConfigError(
-                f"the state folder can't be made: {error.strerror}",
-                subject=str(folder),
-                remedy="set `state:` in agent.yaml to a folder that this user may write",
-            ) from error
-    from venturalitica_agent.state.present import list_older  # it is made of the tables above
-
-    engine = sa.create_engine(url, connect_args={"timeout": 30} if sqlite else {})
-    if sqlite:
-
-        @sa.event.listens_for(engine, "connect")
-        def _durable(connection: object, _record: object) -> None:
-            cursor = connection.cursor()  # type: ignore[attr-defined]  # a DBAPI connection has no common type
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA synchronous=FULL")
-            cursor.close()
-
-    try:
-        metadata.create_all(engine)
-        for index in runs.indexes:  # a state that was written before has the table and not each of them
-            index.create(engine, checkfirst=True)
-        _give_terms(engine)
-        list_older(engine)
-    except sa.exc.SQLAlchemyError as error:
-        raise ConfigError(
-            f"the state can't be opened: {error.__class__.__name__}: {str(error).splitlines()[0]}",
-            subject=parsed.render_as_string(hide_password=True),
-            remedy="check `state:` in agent.yaml and the permissions of its folder",
-        ) from error
-    return engine
-
-
-def _give_terms(engine: sa.Engine) -> None:
-    """Terms for the policies of a state that was written before there were any: each until the next of its id."""
-    seen = policies.c.first_seen
-    found = sa.select(
-        policies.c.id,
-        policies.c.version,
-        policies.c.digest,
-        policies.c.file_name,
-        seen,
-        sa.func.lead(seen).over(partition_by=policies.c.id, order_by=(seen, policies.c.digest)),
-        sa.literal("run-start"),
-        sa.literal(0.0),
-        sa.literal(""),
-        sa.literal(""),
-    ).where(~sa.exists(sa.select(policy_terms.c.number)))
-    columns = ["policy", "version", "digest", "file_name", "since", "until"]
-    columns += ["evaluate_with", "reaches_back", "folder", "commit"]
-    with engine.begin() as db:
-        older = sa.select(sa.exists(sa.select(policies.c.digest)) & ~sa.exists(sa.select(policy_terms.c.number)))
-        if db.execute(older).scalar():
-            db.execute(policy_terms.insert().from_select(columns, found))

@@ -20,7 +20,7 @@ from venturalitica_agent.domain.ledger import Phase
 from venturalitica_agent.domain.run import RunRef, RunStatus
 from venturalitica_agent.errors import PermanentError, StoreUnavailable, UntrustedInput
 from venturalitica_agent.state.ledger import Ledger
-from venturalitica_agent.state.tables import open_state
+from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.stores.mlflow_file import MlflowFileStore
 
 _REWRITER = """

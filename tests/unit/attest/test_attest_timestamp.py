@@ -16,7 +16,7 @@ from venturalitica_agent.attest.notary import Notary
 from venturalitica_agent.attest.timestamp import TimestampAuthority, TimestampRefused
 from venturalitica_agent.errors import ConfigError
 from venturalitica_agent.state.log import Log
-from venturalitica_agent.state.tables import open_state
+from venturalitica_agent.state.opening import open_state
 from venturalitica_verify import Check, Outcome, verify_bundle
 from venturalitica_verify.__main__ import main
 

@@ -15,8 +15,8 @@ from venturalitica_agent.claim.plan import AuditRule
 from venturalitica_agent.domain.policy import Policy, Selector
 from venturalitica_agent.domain.subject import DataPlan
 from venturalitica_agent.errors import ConfigError
+from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.state.policies import PolicyRecord
-from venturalitica_agent.state.tables import open_state
 
 TEXT = """\
 policy: {id}

@@ -30,9 +30,9 @@ from venturalitica_agent.pipeline import World
 from venturalitica_agent.policy.waivers import Waiver, Waivers
 from venturalitica_agent.sandbox.launcher import Sandbox
 from venturalitica_agent.state.ledger import Ledger
+from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.state.policies import PolicyRecord
 from venturalitica_agent.state.records import Records
-from venturalitica_agent.state.tables import open_state
 from venturalitica_agent.stores.memory import MemoryStore
 
 POLICY = policy()

@@ -15,7 +15,7 @@ from venturalitica_agent.domain.ledger import Entry, Phase
 from venturalitica_agent.domain.run import RunRef, RunStatus
 from venturalitica_agent.errors import ConfigError
 from venturalitica_agent.state.ledger import Ledger
-from venturalitica_agent.state.tables import open_state
+from venturalitica_agent.state.opening import open_state
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from venturalitica_agent.domain.ledger import Phase
 from venturalitica_agent.state.listing import STANDING, BadQuery, Key, Listing, Wanted
-from venturalitica_agent.state.tables import audits, open_state, runs, verdict_controls, verdicts
+from venturalitica_agent.state.opening import open_state
+from venturalitica_agent.state.tables import audits, runs, verdict_controls, verdicts
 
 STORES, POLICIES, STATUSES, CONTROLS = ("s" * 12, "t" * 12), ("p", "q"), ("pass", "fail", "error"), ("a", "b")
 run_rows = st.tuples(

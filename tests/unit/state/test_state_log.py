@@ -19,7 +19,7 @@ from support.attested import SINCE, attested, decision, notary
 from venturalitica_agent.attest.notary import Notary
 from venturalitica_agent.domain import merkle
 from venturalitica_agent.state.log import Log
-from venturalitica_agent.state.tables import open_state
+from venturalitica_agent.state.opening import open_state
 from venturalitica_verify.merkle import is_beginning, leaf_hash, root_by_inclusion
 from venturalitica_verify.outcome import Broken
 
@@ -177,6 +177,7 @@ def test_an_older_state_without_a_log_gets_one(tmp_path: Path) -> None:
     with engine.begin() as db:
         db.execute(sa.text("DROP TABLE log_entries"))
         db.execute(sa.text("DROP TABLE log_heads"))
+        db.execute(sa.text("DROP TABLE state_version"))
     log = Log(open_state(f"sqlite:///{tmp_path}/state.db"))
     assert (log.size(), log.origin(), list(log.entries())) == (0, "", [])
     by = Notary(notary(tmp_path).keys, log)

@@ -10,8 +10,8 @@ import pytest
 from support.verdicts import policy
 
 from venturalitica_agent.domain.policy import EvaluateWith, Policy
+from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.state.policies import PolicyRecord
-from venturalitica_agent.state.tables import open_state
 
 A = policy("credit")
 B = replace(A, version="1.1.0", digest="b" * 64, content=b"b")

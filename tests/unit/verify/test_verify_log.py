@@ -18,7 +18,8 @@ from venturalitica_agent.errors import ConfigError
 from venturalitica_agent.log_export import LogRewritten, export_log
 from venturalitica_agent.settings import Settings, load_settings
 from venturalitica_agent.state.log import Log
-from venturalitica_agent.state.tables import log_entries, log_heads, open_state
+from venturalitica_agent.state.opening import open_state
+from venturalitica_agent.state.tables import log_entries, log_heads
 from venturalitica_verify.__main__ import main
 from venturalitica_verify.log import read_log
 from venturalitica_verify.outcome import Broken
