@@ -211,7 +211,7 @@ class Agent:
         with self._proving:
             if self._sandbox_facts is None:
                 try:
-                    info = self.sandbox.probe()
+                    info = self.sandbox.proven()
                 except SandboxUnavailable as error:
                     if not self._closing:
                         log.warning("sandbox.unavailable", reason=error.what, remedy=error.remedy)

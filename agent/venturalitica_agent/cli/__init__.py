@@ -6,20 +6,18 @@ import sys
 
 from rich.text import Text
 
-from venturalitica_agent.cli import evidence, page, policies, service
 from venturalitica_agent.cli.root import app
 from venturalitica_agent.cli.terminal import err
 from venturalitica_agent.errors import AgentError, ConfigError
 from venturalitica_agent.logging import clean
 
-__all__ = [
-    "app",
-    "evidence",
-    "main",
-    "page",
-    "policies",
-    "service",
-]  # a module registers its commands as it is imported
+# Each registers its commands as it is imported, and the help lists them in this order.
+from venturalitica_agent.cli import service  # isort: skip
+from venturalitica_agent.cli import page  # isort: skip
+from venturalitica_agent.cli import evidence  # isort: skip
+from venturalitica_agent.cli import policies  # isort: skip
+
+__all__ = ["app", "evidence", "main", "page", "policies", "service"]
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from venturalitica_agent.errors import SandboxUnavailable
 from venturalitica_agent.sandbox import process, profile
-from venturalitica_agent.sandbox.launcher import Sandbox
+from venturalitica_agent.sandbox.launcher import Limits, Sandbox
 
 
 def slots(folder: Path) -> list[str]:
@@ -63,6 +63,17 @@ def test_canary_finds_a_weaker_profile(tmp_path, monkeypatch, removed, added, ho
     with Sandbox(workdir=tmp_path) as sandbox, pytest.raises(SandboxUnavailable) as caught:
         sandbox.probe()
     assert hole in caught.value.what
+
+
+def test_no_model_is_loaded_where_the_canary_finds_a_hole(tmp_path, save, frame, labels, monkeypatch) -> None:
+    whole = profile.command
+    monkeypatch.setattr(process, "command", lambda *a, **k: [w for w in whole(*a, **k) if w != "--unshare-pid"])
+    model = save(LogisticRegression().fit(frame[["age"]], labels))
+    with Sandbox(limits=Limits(wall_seconds=17), workdir=tmp_path / "work") as sandbox:
+        with pytest.raises(SandboxUnavailable, match="other processes can be seen"):
+            sandbox.predict(model, frame)
+        with pytest.raises(SandboxUnavailable, match="other processes can be seen"):
+            sandbox.run(tmp_path / "script.py", lambda _: None, who="a metric")
 
 
 def test_missing_bubblewrap_names_the_package(tmp_path, save, frame, monkeypatch) -> None:
