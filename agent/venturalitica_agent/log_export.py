@@ -19,6 +19,7 @@ from venturalitica_agent.errors import ConfigError, PermanentError
 from venturalitica_agent.settings import Settings
 from venturalitica_agent.state.log import Log, LogEntry
 from venturalitica_agent.state.opening import open_state
+from venturalitica_agent.stores.opening import open_mlflow
 from venturalitica_verify.log import read_log
 from venturalitica_verify.notes import read_checkpoint
 from venturalitica_verify.outcome import Broken
@@ -43,13 +44,7 @@ def export_log(settings: Settings, folder: Path, *, commit: bool = False) -> tup
         LogRewritten: the folder holds a log that is not the beginning of this one.
         ConfigError: there is no log yet, the folder can't be written, or it is in no Git repository.
     """
-    engine = open_state(settings.state)
-    try:
-        entries = tuple(Log(engine).entries())
-    finally:
-        engine.dispose()
-    if not entries:
-        raise ConfigError("the log has no entry yet", remedy="the first `venturalitica-agent run` or `audit` begins it")
+    entries = _entries(settings)
     before = _published(folder, entries)
     try:
         _write_log(folder, entries)
@@ -67,6 +62,62 @@ def export_log(settings: Settings, folder: Path, *, commit: bool = False) -> tup
     return before, len(entries)
 
 
+def publish_head(settings: Settings, experiment: str) -> dict[str, int]:
+    """Set the log's signed head as a tag of an experiment, beside the earlier ones, in every MLflow store.
+
+    Returns:
+        Store's URI -> how many earlier heads were there, all of them heads of this log when it was smaller.
+
+    Raises:
+        LogRewritten: one of them isn't. StoreUnavailable: a store doesn't answer.
+        ConfigError: there is no log yet, or no MLflow store.
+    """
+    entries = _entries(settings)
+    now = read_checkpoint(entries[-1].checkpoint)
+    leaves = [merkle.leaf_hash(entry.content) for entry in entries]
+    found = {}
+    for given in settings.stores:
+        if given.kind != "mlflow":
+            continue
+        store = open_mlflow(given.uri, roots=given.artifacts, ui=given.ui)
+        earlier = [text for name, text in store.notes(experiment).items() if name.startswith(f"{now.origin}:")]
+        for text in earlier:
+            _check_head(text, now.origin, leaves, f"experiment {experiment} of {store.uri}")
+        store.note(experiment, f"{now.origin}:{now.size}", entries[-1].checkpoint)
+        found[store.uri] = len(earlier)
+    if not found:
+        raise ConfigError("there is no MLflow store in agent.yaml", remedy="`log export` writes the log into a folder")
+    return found
+
+
+def _entries(settings: Settings) -> Sequence[LogEntry]:
+    engine = open_state(settings.state)
+    try:
+        entries = tuple(Log(engine).entries())
+    finally:
+        engine.dispose()
+    if not entries:
+        raise ConfigError("the log has no entry yet", remedy="the first `venturalitica-agent run` or `audit` begins it")
+    return entries
+
+
+def _check_head(text: str, origin: str, leaves: Sequence[bytes], where: str) -> None:
+    """Raises LogRewritten unless a published head is one of the tree over these leaves when it was smaller."""
+    try:
+        head = read_checkpoint(text)
+    except Broken as error:
+        raise _rewritten(f"a head that was published there is damaged: {error}", where) from error
+    grown = 0 < head.size <= len(leaves) and merkle.tree_root(leaves[: head.size]) == head.root
+    if not grown or head.origin != origin:
+        words = f"a head of {head.size} entries that was published there is not one of the log here, which has "
+        raise _rewritten(f"{words}{len(leaves)}", where)
+
+
+def _rewritten(what: str, where: str) -> LogRewritten:
+    remedy = "if this state was restored from a backup, say so to whoever keeps copies; else history was changed"
+    return LogRewritten(what, subject=where, remedy=remedy)
+
+
 def _published(folder: Path, entries: Sequence[LogEntry]) -> int:
     """How many entries the folder has, after making sure that they are the first ones of these."""
     if not (folder / HEAD).exists():
@@ -79,17 +130,9 @@ def _published(folder: Path, entries: Sequence[LogEntry]) -> int:
             subject=str(folder),
             remedy="keep that folder as it is, and publish to another one",
         ) from error
-    size = there.checkpoint.size
-    ours = read_checkpoint(entries[-1].checkpoint).origin
-    same = size <= len(entries) and merkle.tree_root([merkle.leaf_hash(e.content) for e in entries[:size]])
-    if same != there.checkpoint.root or ours != there.checkpoint.origin:
-        raise LogRewritten(
-            f"the log that was published there ({there.checkpoint.origin}, {size} entries) is not the beginning of the "
-            f"one here ({ours}, {len(entries)} entries)",
-            subject=str(folder),
-            remedy="if this state was restored from a backup, say so to whoever keeps copies; else history was changed",
-        )
-    return size
+    leaves = [merkle.leaf_hash(entry.content) for entry in entries]
+    _check_head((folder / HEAD).read_text(), read_checkpoint(entries[-1].checkpoint).origin, leaves, str(folder))
+    return there.checkpoint.size
 
 
 def _write_log(folder: Path, entries: Sequence[LogEntry]) -> None:

@@ -127,3 +127,16 @@ def log_export(
 
     before, now = export_log(read_settings(config), folder.absolute(), commit=commit)
     say(f"{folder} has {now} entries of the log" + (f", {before} of them as before" if before else ""))
+
+
+@log_app.command("publish")
+def log_publish(
+    experiment: Annotated[str, typer.Option(help="The experiment's name.")] = "venturalitica-log",
+    config: Config = None,
+) -> None:
+    """Set the log's signed head as a tag of an MLflow experiment, beside the earlier ones, which are checked first."""
+    from venturalitica_agent.log_export import publish_head
+
+    our_logging.configure()
+    for uri, earlier in publish_head(read_settings(config), experiment).items():
+        say(clean(f"{uri}: published; {earlier} earlier heads there are of this log"))

@@ -113,6 +113,20 @@ class MlflowAccess:
                 if not token:
                     return found
 
+    # -- notes of an experiment -----------------------------------------------------------------------------
+    def notes(self, experiment: str) -> Mapping[str, str]:
+        """The tags of an experiment by its name; none where there is no such experiment."""
+        with self._asking(f"experiment {experiment}"):
+            found = self._client.get_experiment_by_name(experiment)
+        return texts(found.tags) if found is not None else {}
+
+    def note(self, experiment: str, name: str, value: str) -> None:
+        """Set a tag of an experiment, which is made where there is none."""
+        with self._asking(f"experiment {experiment}"):
+            found = self._client.get_experiment_by_name(experiment)
+            id_ = found.experiment_id if found is not None else self._client.create_experiment(experiment)
+            self._client.set_experiment_tag(id_, name, value)
+
     # -- reading --------------------------------------------------------------------------------------------
     def get_run(self, run_id: str) -> Run:
         ref = self.look(run_id)  # before the content: what changes in between shows as a newer revision

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from venturalitica_agent.attest.notary import Notary
 from venturalitica_agent.domain import merkle
 from venturalitica_agent.domain.tiles import entry_bundle, tiles
 from venturalitica_agent.errors import ConfigError
-from venturalitica_agent.log_export import LogRewritten, export_log
+from venturalitica_agent.log_export import LogRewritten, export_log, publish_head
 from venturalitica_agent.settings import Settings, load_settings
 from venturalitica_agent.state.log import Log
 from venturalitica_agent.state.opening import open_state
@@ -135,7 +136,7 @@ def test_what_was_published_only_grows(home: Path) -> None:
         db.execute(sa.delete(log_heads))
     for name in ("first", "other", "third"):
         attested(by, name)
-    with pytest.raises(LogRewritten, match="not the beginning"):
+    with pytest.raises(LogRewritten, match="not one of the log here"):
         export_log(settings_of(home), home / "log")
     assert (home / "log" / "checkpoint").read_text() == before
 
@@ -159,3 +160,28 @@ def test_a_git_repository_keeps_each_head(home: Path) -> None:
     export_log(settings_of(home), home / "log", commit=True)
     assert git("log", "--format=%s").splitlines() == ["Log of 3 entries", "Log of 2 entries"]
     assert git("status", "--porcelain") == ""
+
+
+def test_an_experiment_keeps_every_head_that_was_published(home: Path, empty_database: Path) -> None:
+    from mlflow import MlflowClient
+
+    shutil.copy(empty_database, home / "mlflow.db")
+    uri = f"sqlite:///{home}/mlflow.db"
+    (home / "agent.yaml").write_text(f"policies: ./policies\nstores: [{{mlflow: '{uri}'}}]\nstate: ./state/agent.db\n")
+    by = notary_of(home)
+    attested(by, "first")
+    assert publish_head(settings_of(home), "the-log") == {uri: 0}
+    attested(by, "second")
+    assert publish_head(settings_of(home), "the-log") == {uri: 1}
+    tags = MlflowClient(uri).get_experiment_by_name("the-log").tags
+    assert sorted(name.rpartition(":")[2] for name in tags) == ["2", "3"]
+    with open_state(settings_of(home).state).begin() as db:  # somebody begins anew, under the same name
+        origin = db.execute(sa.select(log_heads.c.origin)).scalar_one()
+        db.execute(sa.delete(log_entries))
+        db.execute(log_heads.update().values(size=0, frontier=b""))
+    for name in ("first", "other", "third"):
+        attested(by, name)
+    assert origin == by.log.origin()
+    with pytest.raises(LogRewritten, match="not one of the log here"):
+        publish_head(settings_of(home), "the-log")
+    assert MlflowClient(uri).get_experiment_by_name("the-log").tags == tags
