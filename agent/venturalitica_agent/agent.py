@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 
 from venturalitica_agent.attest.keys import Keys
 from venturalitica_agent.attest.notary import Notary
+from venturalitica_agent.attest.sign import CommandSigner, key_id
 from venturalitica_agent.attest.timestamp import TimestampAuthority
 from venturalitica_agent.auditor import Auditor
 from venturalitica_agent.claim.engine import Engine
@@ -67,7 +69,7 @@ class Agent:
         for refused in enlist(settings.cache.folder):
             log.warning("metric.refused", metric=refused.subject, reason=refused.what, remedy=refused.remedy)
         self.policy_record = PolicyRecord(self._state)
-        self.notary = Notary(Keys(keys_folder(settings)), Log(self._state), authority=_authority(settings))
+        self.notary = Notary(keys_of(settings), Log(self._state), authority=_authority(settings))
         self.in_force = PoliciesInForce(settings.policies, self.policy_record, partial(rules_of, settings))
         self.stores: dict[str, AnyStore] = {}
         self._polls: dict[str, float] = {}
@@ -264,6 +266,34 @@ def keys_folder(settings: Settings) -> Path:
     url = sa.make_url(settings.state)
     home = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else settings.cache.folder
     return home.parent / "keys"
+
+
+def keys_of(settings: Settings) -> Keys:
+    """The keys that evidence is signed with.
+
+    Raises:
+        ConfigError: the command that signs, or its public key, can't be used.
+    """
+    signing = settings.signing
+    if not signing.command:
+        return Keys(keys_folder(settings))
+    try:
+        words = shlex.split(signing.command)
+        text = signing.public_key.read_text(encoding="ascii") if signing.public_key else ""
+        key_id(text)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            "the command that signs evidence, or the file of its public key, can't be used",
+            subject=signing.command,
+            remedy="`signing.public_key` names the PEM file of the Ed25519 key that `signing.command` signs with",
+        ) from error
+    if not text or not words:
+        raise ConfigError(
+            "a command signs evidence, and nothing says with which key",
+            subject=signing.command,
+            remedy="name the PEM file of its public key as `signing.public_key`",
+        )
+    return Keys(keys_folder(settings), CommandSigner(words, text))
 
 
 def sandbox_of(settings: Settings, workdir: Path) -> Sandbox:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from venturalitica_agent.agent import keys_folder, rules_of
-from venturalitica_agent.attest.keys import Keys
+from venturalitica_agent.agent import keys_of, rules_of
 from venturalitica_agent.attest.sign import key_id
 from venturalitica_agent.errors import AgentError
 from venturalitica_agent.policy.load import load_policies
@@ -112,7 +111,10 @@ def _wandb(given: StoreSettings, settings: Settings) -> str:
 
 
 def _keys(settings: Settings) -> str:
-    keys = Keys(keys_folder(settings))
+    keys = keys_of(settings)
+    if settings.signing.command:
+        keys.signer().sign(b"venturalitica-agent doctor")
+        return f"evidence is signed with key {key_id(keys.current())[:16]}…, by the command of `signing.command`"
     known = keys.public()
     if not known:
         return "there is none yet; the first audit makes one"

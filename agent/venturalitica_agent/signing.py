@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from venturalitica_agent.agent import keys_folder
-from venturalitica_agent.attest.keys import Keys
+from venturalitica_agent.agent import keys_of
 from venturalitica_agent.attest.notary import Notary
 from venturalitica_agent.attest.note import verifier_key
 from venturalitica_agent.attest.sign import key_id
@@ -23,7 +22,7 @@ def key_document(settings: Settings) -> dict[str, Any]:
     Raises:
         ConfigError: no key was made yet.
     """
-    keys = Keys(keys_folder(settings))
+    keys = keys_of(settings)
     if not keys.public():
         raise ConfigError(
             "there is no key yet",
@@ -48,7 +47,7 @@ def key_document(settings: Settings) -> dict[str, Any]:
 def rotate_key(settings: Settings) -> tuple[str, str]:
     """Sign with a new key from now on; returns the ids of the old one and of the new one."""
     with _log(settings) as log:
-        return Notary(Keys(keys_folder(settings)), log).rotate()
+        return Notary(keys_of(settings), log).rotate()
 
 
 @contextmanager

@@ -24,18 +24,28 @@ _PUBLIC = "-----BEGIN PUBLIC KEY-----"
 class Keys:
     """The keys in one folder. Several processes may work with it at a time.
 
+    Args:
+        elsewhere: what signs instead of a key in the folder, which then keeps public keys only.
+
     Every method raises ConfigError when the folder can't be used, or when others may read a private key.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, elsewhere: Signer | None = None) -> None:
         self.folder = folder
+        self._elsewhere = elsewhere
 
     def current(self) -> str:
         """The public key that is signed with now, as PEM; the pair is made where there is none."""
+        if self._elsewhere is not None:
+            self._keep(self._elsewhere.public_key)
+            return self._elsewhere.public_key
         return self._pair("signing.pem")[1]
 
     def signer(self) -> Signer:
         """What signs now."""
+        if self._elsewhere is not None:
+            self._keep(self._elsewhere.public_key)
+            return self._elsewhere
         private, public = self._pair("signing.pem")
         try:
             return FileSigner(private, public)
@@ -44,6 +54,12 @@ class Keys:
 
     def next(self) -> str:
         """The public key of the pair that is to take the place of the current one; made where there is none."""
+        if self._elsewhere is not None:
+            raise ConfigError(
+                "the key that signs is not kept here",
+                subject=str(self.folder),
+                remedy="make a new one where it is kept, then change `signing.command` and `signing.public_key`",
+            )
         return self._pair("next.pem")[1]
 
     def take_next(self) -> None:
@@ -63,15 +79,9 @@ class Keys:
             mode = path.stat().st_mode
             text = path.read_text(encoding="ascii")
             public = text[text.index(_PUBLIC) :]
-            kept = self.folder / "public" / f"{key_id(public)}.pub"
-            if not kept.exists():
-                _write(kept, public.encode(), 0o644)
+            self._keep(public)
         except OSError as error:
-            raise ConfigError(
-                f"the key that evidence is signed with can't be read or made: {error.strerror}",
-                subject=str(error.filename or path),
-                remedy="let the user of the service read and write this folder",
-            ) from error
+            raise _unusable(error, path) from error
         except ValueError as error:
             raise _not_ours(path) from error
         if stat.S_IMODE(mode) & 0o077:
@@ -82,9 +92,22 @@ class Keys:
             )
         return text[: text.index(_PUBLIC)].encode(), public
 
-    def _make(self, path: Path) -> None:
+    def _keep(self, public: str) -> None:
+        """Have a public key among those that stay for ever."""
+        kept = self.folder / "public" / f"{key_id(public)}.pub"
+        try:
+            if not kept.exists():
+                self._make_folder()
+                _write(kept, public.encode(), 0o644)
+        except OSError as error:
+            raise _unusable(error, kept) from error
+
+    def _make_folder(self) -> None:
         (self.folder / "public").mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder.chmod(0o700)
+
+    def _make(self, path: Path) -> None:
+        self._make_folder()
         private, public = new_key()
         draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         _write(draft, private + public.encode(), 0o600)
@@ -93,6 +116,14 @@ class Keys:
             path.hardlink_to(draft)
         draft.unlink()
         _flush(self.folder)
+
+
+def _unusable(error: OSError, path: Path) -> ConfigError:
+    return ConfigError(
+        f"the key that evidence is signed with can't be read or made: {error.strerror}",
+        subject=str(error.filename or path),
+        remedy="let the user of the service read and write this folder",
+    )
 
 
 def _not_ours(path: Path) -> ConfigError:

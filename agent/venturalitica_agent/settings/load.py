@@ -176,6 +176,8 @@ class _Reader:
     def _signing(self, plain: SigningSettings) -> SigningSettings:
         fields = self._section("signing")
         signing = SigningSettings(
+            command=self._setting(fields, "signing.command", _anywhere(printable(4096)), plain.command),
+            public_key=self._setting(fields, "signing.public_key", folder_path, plain.public_key),
             timestamp=self._setting(fields, "signing.timestamp", _anywhere(page_url), plain.timestamp),
             timestamp_ca=self._setting(fields, "signing.timestamp_ca", folder_path, plain.timestamp_ca),
         )

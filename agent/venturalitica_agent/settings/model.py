@@ -131,13 +131,17 @@ class DriftSettings:
 
 @dataclass(frozen=True, slots=True)
 class SigningSettings:
-    """Who confirms when evidence was signed.
+    """What signs evidence, and who confirms when.
 
     Attributes:
+        command: words of a command that signs, with a key that is kept elsewhere; empty: a key beside the state does.
+        public_key: absolute PEM file of the key that `command` signs with; needed with it.
         timestamp: http(s) URL of an RFC 3161 time-stamp authority; empty: none is asked.
         timestamp_ca: absolute PEM file of the certificates that its answers must lead to; needed with `timestamp`.
     """
 
+    command: str = ""
+    public_key: Path | None = None
     timestamp: str = ""
     timestamp_ca: Path | None = None
 

@@ -9,10 +9,17 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from support.attested import attested, inside
 
+from venturalitica_agent.agent import keys_of
 from venturalitica_agent.attest.keys import Keys
-from venturalitica_agent.attest.sign import key_id, new_key
+from venturalitica_agent.attest.notary import Notary
+from venturalitica_agent.attest.sign import CommandSigner, SignerAway, key_id, new_key
 from venturalitica_agent.errors import ConfigError
+from venturalitica_agent.settings import load_settings
+from venturalitica_agent.state.log import Log
+from venturalitica_agent.state.opening import open_state
+from venturalitica_verify import Outcome, verify_bundle
 
 
 def test_many_that_start_at_once_sign_with_one_key(tmp_path: Path) -> None:
@@ -95,3 +102,66 @@ def test_the_next_key_takes_over_and_the_old_public_one_stays(tmp_path: Path) ->
     keys.take_next()
     assert keys.current() == keys.signer().public_key == new
     assert keys.public() == {key_id(old): old, key_id(new): new}
+
+
+# -- a key that is kept elsewhere ---------------------------------------------------------------------------------
+@pytest.fixture
+def vault(tmp_path: Path) -> Path:
+    """A command that signs with a key of OpenSSL's, and `key.pub` beside it."""
+    make = f"openssl genpkey -algorithm ed25519 -out {tmp_path}/key.pem"
+    subprocess.run(make.split(), check=True, capture_output=True)
+    subprocess.run(f"openssl pkey -in {tmp_path}/key.pem -pubout -out {tmp_path}/key.pub".split(), check=True)
+    script = tmp_path / "vault-sign"
+    script.write_text(
+        f'#!/bin/sh\nset -e\nm=$(mktemp)\ncat > "$m"\n'
+        f'openssl pkeyutl -sign -rawin -inkey {tmp_path}/key.pem -in "$m" | base64 -w0\nrm "$m"\n'
+    )
+    script.chmod(0o755)
+    return script
+
+
+def test_a_command_signs_with_a_key_that_is_kept_elsewhere(vault: Path, tmp_path: Path) -> None:
+    public = (tmp_path / "key.pub").read_text()
+    keys = Keys(tmp_path / "keys", CommandSigner([str(vault)], public))
+    by = Notary(keys, Log(open_state(f"sqlite:///{tmp_path}/agent.db")))
+    by.note_key()
+    files = inside(attested(by))
+    checks = verify_bundle(files, [public.encode()])
+    assert {check.outcome for check in checks if check.name != "model and data"} == {Outcome.OK}
+    assert not (tmp_path / "keys" / "signing.pem").exists()
+    assert list(keys.public()) == [key_id(public)]
+    with pytest.raises(ConfigError, match="not kept here"):
+        by.rotate()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["/no/such/command"], "could not be run"),
+        (["false"], "ended with 1"),
+        (["echo", "signed"], "wrote no signature"),
+        (["head", "-c", "64", "/dev/zero"], "wrote no signature"),
+    ],
+)
+def test_a_command_that_does_not_sign_holds_the_evidence_back(tmp_path: Path, command: list[str], words: str) -> None:
+    _, public = new_key()
+    by = Notary(Keys(tmp_path / "keys", CommandSigner(command, public)), Log(open_state(f"sqlite:///{tmp_path}/a.db")))
+    with pytest.raises(SignerAway, match=words):
+        attested(by)
+    assert list(by.log.entries()) == []
+
+
+def test_another_key_than_was_said_is_noticed(vault: Path) -> None:
+    with pytest.raises(SignerAway, match="wrote no signature by the key"):
+        CommandSigner([str(vault)], new_key()[1]).sign(b"message")
+
+
+def test_what_is_configured_is_checked_before_anything_starts(vault: Path, tmp_path: Path) -> None:
+    def keys(signing: str) -> Keys:
+        (tmp_path / "agent.yaml").write_text(f"policies: p\nstores: [{{folder: r}}]\nsigning: {signing}\n")
+        return keys_of(load_settings(tmp_path / "agent.yaml", env={}, cwd=tmp_path))
+
+    assert keys(f"{{command: {vault}, public_key: key.pub}}").current() == (tmp_path / "key.pub").read_text()
+    for wrong in (f"{{command: {vault}}}", f"{{command: {vault}, public_key: nothing.pub}}", "{command: '\"'}"):
+        with pytest.raises(ConfigError, match="sign"):
+            keys(wrong)

@@ -7,6 +7,7 @@ import json
 import random
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -340,3 +341,22 @@ def test_it_runs_with_nothing_but_python_and_cryptography(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     # cryptography takes bcrypt where it finds it, and does without where not
     assert done.stdout.splitlines()[-1].replace("'bcrypt', ", "") == "['cryptography', 'venturalitica_verify']"
+
+
+def test_the_auditor_s_own_wheel_is_small_and_checks(folder: Path, tmp_path: Path) -> None:
+    """Built offline from `verify/`, and run as it is, without anything of the agent beside it."""
+    project = Path(__file__).parents[3] / "verify"
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
+    subprocess.run(build, cwd=project, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("venturalitica_verify-*.whl")
+    assert wheel.stat().st_size < 100_000
+    package = Path(venturalitica_verify.__file__).parent
+    ours = {f"venturalitica_verify/{path.name}" for path in package.iterdir() if path.is_file()}
+    with zipfile.ZipFile(wheel) as found:
+        assert {name for name in found.namelist() if ".dist-info/" not in name} == ours
+    script = (
+        "import sys; sys.path.append(sys.argv.pop(1)); from venturalitica_verify.__main__ import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-I", "-c", script, str(wheel), str(folder), "--key", str(folder / "audit.pub")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
