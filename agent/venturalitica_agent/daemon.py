@@ -123,6 +123,10 @@ class Service:
             log.info("service.stopping")
             _notify("STOPPING=1")
             known.close()
+            # A scheduler that is stopped while it hands out a job misses that job in its store, and says so with a
+            # traceback. Paused it hands out none, and asking for its jobs waits for the one in its hands.
+            self._scheduler.pause()
+            self._scheduler.get_jobs()
             self._scheduler.shutdown(wait=False)
             if self._page is not None:
                 self._page.stop()

@@ -41,7 +41,7 @@ def configure(*, as_json: bool | None = None, verbose: bool = False) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # as it is then: it may be replaced meanwhile
         cache_logger_on_first_use=False,
     )
     # Other people's libraries may speak, but only when something is wrong.
