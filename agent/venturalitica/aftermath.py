@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from venturalitica.place import Place
 
@@ -38,17 +38,20 @@ def expect(places: Sequence[Place], policy: Path | None) -> None:
         return
     try:
         with _turn:
-            for place in places:
-                _companion().expect(place, policy)
+            _companion().expect(places, policy)
     except OSError as error:
         _say(f"not audited here: the process that audits can't be started: {error}")
+
+
+_Key: TypeAlias = tuple[str, str, str]
 
 
 class _Companion:
     """The process beside this one, from its first run until it has answered for all of them."""
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[str, str, str], Place] = {}
+        self._waiting: dict[_Key, Place] = {}
+        self._together: list[dict[_Key, str]] = []  # what came of each run of one training, empty until it is known
         self._answered = threading.Condition()
         self._closed = False
         self._log = _log_file()
@@ -72,12 +75,15 @@ class _Companion:
     def waiting(self) -> list[Place]:
         return list(self._waiting.values())
 
-    def expect(self, place: Place, policy: Path | None) -> None:
+    def expect(self, places: Sequence[Place], policy: Path | None) -> None:
+        """Wait for these runs; those of one call are one training, known to several trackers: they get one line."""
         with self._answered:
-            if _key(place) in self._waiting:
-                return
-            self._waiting[_key(place)] = place
-        self._tell({"place": asdict(place), "policy": str(policy.absolute()) if policy else ""})
+            new = {_key(place): place for place in places if _key(place) not in self._waiting}
+            self._waiting |= new
+            if new:
+                self._together.append(dict.fromkeys(new, ""))
+        for place in new.values():
+            self._tell({"place": asdict(place), "policy": str(policy.absolute()) if policy else ""})
 
     def hurry(self) -> None:
         """The program is over: look at its runs now."""
@@ -89,6 +95,7 @@ class _Companion:
             return self._answered.wait_for(lambda: not self._waiting, timeout=seconds)
 
     def say_left(self) -> None:
+        self._say_known()
         runs = ", ".join(place.link or place.run_id for place in self.waiting)
         _say(f"the audit goes on in the background ({runs}); its verdict will be on the run; log: {self._log}")
 
@@ -103,18 +110,39 @@ class _Companion:
         for line in self._process.stdout or ():
             answer = json.loads(line)
             with _turn, self._answered:
-                self._waiting.pop(_key(Place(**answer["place"])), None)
+                key = _key(Place(**answer["place"]))
+                if words := self._line(key, answer["line"]):
+                    _say(words)
+                self._waiting.pop(key, None)
                 if not self._waiting:
                     self._close()
-                _say(answer["line"])
                 self._answered.notify_all()
         code = self._process.wait()
         with _turn, self._answered:
             self._close()
+            self._say_known()
             if self._waiting:
                 _say(f"not audited here: the process that audits ended with code {code}; log: {self._log}")
                 self._waiting.clear()
             self._answered.notify_all()
+
+    def _line(self, key: _Key, words: str) -> str:
+        """The one line of a training, when the last of its runs was answered for; empty before that."""
+        for told in self._together:
+            if key in told:
+                told[key] = words
+                if all(told.values()):
+                    self._together.remove(told)
+                    return " | ".join(dict.fromkeys(told.values()))
+                return ""
+        return words
+
+    def _say_known(self) -> None:
+        """What is known of trainings of which something is still to come, and may not."""
+        for told in self._together:
+            if line := " | ".join(filter(None, told.values())):
+                _say(line)
+        self._together.clear()
 
     def _close(self) -> None:
         """Nothing more is told to it, so it ends; the next run gets a new one."""
@@ -148,7 +176,7 @@ def _companion() -> _Companion:
     return _present
 
 
-def _key(place: Place) -> tuple[str, str, str]:
+def _key(place: Place) -> _Key:
     return place.kind, place.uri, place.run_id
 
 

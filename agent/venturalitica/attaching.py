@@ -189,8 +189,19 @@ def _attach(run: trackers.Tracker, prepared: Prepared, written: dict[str, bytes]
     if prepared.table is not None:
         used_for = ["evaluation", "training"] if prepared.table.training else ["evaluation"]
         run.put_table(TABLE, prepared.parquet, prepared.table.frame, used_for)
+        _with_table.add(run.place.run_id)
     trouble = prepared.trouble or (written if isinstance(written, Trouble) else None)
+    if prepared.table is None and trouble is None and run.place.run_id in _with_table:
+        trouble = _NOT_ITS_OWN
     run.put(_declared(prepared, model, trouble))
+
+
+_with_table: set[str] = set()
+"""The runs on which a fit of this process left audit data."""
+_NOT_ITS_OWN = Trouble(
+    "the last fit was given no audit data, and those of an earlier fit in this run are not its own",
+    "give `audit_data` to the last fit too, or a run of its own to each",
+)
 
 
 def _attach_error(run: trackers.Tracker, prepared: Prepared, trouble: Trouble) -> None:

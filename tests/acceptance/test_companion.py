@@ -31,11 +31,11 @@ random = np.random.default_rng(0)
 frame = pd.DataFrame({"sex": random.choice(["f", "m"], 600), "man": 0.0, "x": random.normal(size=600)})
 frame["man"] = (frame["sex"] == "m") * 8.0
 frame["y"] = (frame["man"] - 4 + random.normal(size=600) / 4 > 0).astype(int)
-if tracker == "mlflow":
+if tracker in ("mlflow", "both"):
     import mlflow
     mlflow.set_experiment("loan")
     mlflow.start_run(run_name="left open")
-if tracker == "wandb":
+if tracker in ("wandb", "both"):
     import wandb
     wandb.init(id="loan1", project="loan")
 def fit():
@@ -147,11 +147,13 @@ def test_an_agent_that_watches_the_store_does_the_audit(here: Workplace, new_dat
 
 @pytest.mark.xdist_group("wandb-acceptance")
 @pytest.mark.parametrize("mode", ["online", "offline"])
-def test_a_run_of_wandb_is_audited_when_the_script_ends(here: Workplace, mode: str) -> None:
+def test_a_run_of_wandb_is_audited_when_the_script_ends(here: Workplace, mode: str, new_database: Any) -> None:
     with WandbServer(here.folder / "server") as server:
         env = {**training_env(server, here.folder), "WANDB_MODE": mode}
         env |= {"WANDB_DIR": str(here.folder)}
-        line = trained(here, "wandb", **env)
+        if mode == "online":  # and on MLflow, in the same training
+            env |= {"MLFLOW_TRACKING_URI": new_database(here.folder)}
+        line = trained(here, "both" if mode == "online" else "wandb", **env)
         assert line.startswith("venturalitica: fail (model_policy@1.0.0): impact: "), companion_log(here)
         if mode == "offline":
             (evidence,) = evidence_of(here.folder / "wandb").values()
@@ -162,3 +164,8 @@ def test_a_run_of_wandb_is_audited_when_the_script_ends(here: Workplace, mode: s
             assert {"vl:fail", "vl:model_policy@1.0.0"} <= set(run.tags)
             assert run.state == "finished"
             assert len([f for f in run.files() if f.name.endswith("/evidence.json")]) == 1
+        on_mlflow = the_mlflow_run(here)
+        assert on_mlflow.data.tags["venturalitica.status"] == "fail"
+        assert line.count("fail (model_policy@1.0.0)") == 2
+        assert on_mlflow.info.run_id in line
+        assert "/runs/loan1" in line

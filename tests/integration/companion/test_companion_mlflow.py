@@ -101,6 +101,18 @@ def test_the_innermost_run_is_meant_and_the_last_fit_stands(client: MlflowClient
     assert set(declared(client, inner.info.run_id)["columns"]) == {"gender", "target"}
 
 
+def test_a_fit_without_audit_data_does_not_take_those_of_an_earlier_one(client: MlflowClient) -> None:
+    with mlflow.start_run() as run:
+        vl.wrap(LogisticRegression()).fit(X, Y, **ROLES)
+        vl.wrap(LogisticRegression()).fit(X, Y)
+    said = declared(client, run.info.run_id)
+    assert (said["data"], said["columns"]) == ({}, {})
+    assert "no audit data, and those of an earlier fit" in said["error"]["what"]
+    with mlflow.start_run() as another:
+        vl.wrap(LogisticRegression()).fit(X, Y)
+    assert declared(client, another.info.run_id)["error"] is None
+
+
 def test_a_model_that_the_user_logs_is_the_bare_one_and_the_declaration_keeps_to_its_own(client: MlflowClient) -> None:
     with mlflow.start_run() as run:
         wrapped = vl.wrap(LogisticRegression()).fit(X, Y, **ROLES)
