@@ -32,6 +32,7 @@ from venturalitica_agent.sandbox.launcher import Limits, Sandbox
 from venturalitica_agent.sandbox.own_metrics import enlist
 from venturalitica_agent.settings import Settings, StoreSettings
 from venturalitica_agent.settings.model import OnDrift
+from venturalitica_agent.state.counters import Counters
 from venturalitica_agent.state.drift import DriftRecord
 from venturalitica_agent.state.ledger import Ledger
 from venturalitica_agent.state.log import Log
@@ -42,6 +43,8 @@ from venturalitica_agent.stores.base import Store
 from venturalitica_agent.stores.opening import AnyStore, WandbServer, follows, open_configured
 from venturalitica_agent.stores.wandb_project import WandbProject
 from venturalitica_agent.stores.wandb_synced import SyncedOfflineStore
+from venturalitica_agent.telemetry import Telemetry
+from venturalitica_agent.tracing import Tracing
 from venturalitica_agent.upkeep import Upkeep
 
 log = get_logger(__name__)
@@ -144,7 +147,8 @@ class Agent:
         self._note_policies()
         folder = self.settings.cache.folder
         self.cache = Cache(folder, limit=self.settings.cache.size)
-        self.sandbox = sandbox_of(self.settings, folder / "sandbox")
+        self.telemetry = Telemetry(Counters(self._state), Tracing(os.environ))
+        self.sandbox = sandbox_of(self.settings, folder / "sandbox", on_kill=self.telemetry.killed)
         world = World(
             store_of=self._store,
             policy_of=self._policy,
@@ -155,6 +159,7 @@ class Agent:
             roots_of=lambda store: (self.settings.folder, *self.stores[store].roots),
             sandbox_facts=self.sandbox_facts,
             waivers=lambda: self.in_force.book.waivers,
+            telemetry=self.telemetry,
         )
         self.auditor = Auditor(
             stores=self.stores,
@@ -192,6 +197,7 @@ class Agent:
         self._closing = True
         self.engine.close()
         self.sandbox.close()
+        self.telemetry.close()
         self._state.dispose()
 
     def prepare(self, runs: int | None = None) -> None:
@@ -296,7 +302,7 @@ def keys_of(settings: Settings) -> Keys:
     return Keys(keys_folder(settings), CommandSigner(words, text))
 
 
-def sandbox_of(settings: Settings, workdir: Path) -> Sandbox:
+def sandbox_of(settings: Settings, workdir: Path, *, on_kill: Callable[[str], None] = lambda _: None) -> Sandbox:
     """The sandbox with the limits that were set."""
     given = settings.sandbox
     limits = Limits(
@@ -305,7 +311,7 @@ def sandbox_of(settings: Settings, workdir: Path) -> Sandbox:
         memory_bytes=given.memory,
         output_bytes=given.output,
     )
-    return Sandbox(limits=limits, workdir=workdir)
+    return Sandbox(limits=limits, workdir=workdir, on_kill=on_kill)
 
 
 def rules_of(settings: Settings, policies: Mapping[str, Policy]) -> tuple[AuditRule, ...]:

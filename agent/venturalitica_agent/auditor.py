@@ -83,6 +83,7 @@ class Auditor:
         self._reconciler = reconciler
         self._book = book
         self._world = world
+        self._telemetry = world.telemetry
         self._aside = aside
         self._on_progress = on_progress
         self._clock = clock
@@ -188,7 +189,8 @@ class Auditor:
         job = from_plain(AuditJob, plain)
         started = time.perf_counter()
         try:
-            decisions = pipeline.audit(job, step, self._world)
+            with self._telemetry.stage("audit", store=job.store, run_id=job.run_id, job=job.id):
+                decisions = pipeline.audit(job, step, self._world)
         except (RunChanged, RunGone) as error:
             self._look_again(job, error)
         except RetryableError as error:
@@ -206,8 +208,16 @@ class Auditor:
                     counts=counts_tag(decision.verdict.counts),
                     seconds=round(time.perf_counter() - started, 3),
                 )
-            self._move(job, Phase.DONE, audited_revision=job.revision, reason="")
+            self._done(job)
         self._on_progress()
+
+    def _done(self, job: AuditJob) -> None:
+        entry = self._ledger.get(job.store, job.run_id)
+        if not self._move(job, Phase.DONE, audited_revision=job.revision, reason="") or entry is None:
+            return
+        ended = entry.ref.end_time
+        if entry.live and ended is not None and entry.audited_revision != job.revision:
+            self._telemetry.delayed(self._clock() - ended / 1000)
 
     def _move(self, job: AuditJob, phase: Phase, **changes: Any) -> bool:
         """Move the run's entry on, whether the claim was already noted or not, unless a newer revision took over."""
@@ -258,6 +268,7 @@ class Auditor:
             ready_at=self._clock() + pause,
             reason=words[:1000],
         )
+        self._telemetry.retried(type(error).__name__)
         unexpected = not isinstance(error, AgentError)
         log.warning("audit.retry", run=job.run_id, reason=words, pause=pause, exc_info=error if unexpected else None)
 

@@ -169,6 +169,8 @@ class Service:
                     rescued_at = now
                 self._agent.engine.rest(busy=busy)
                 self._keep_warm(busy)
+            with self._surviving("telemetry"):
+                self._agent.telemetry.flush()
             _notify("WATCHDOG=1")
             self._wake.wait(self._pause())
 
@@ -356,6 +358,7 @@ class Service:
     def _store_down(self, watched: _Watched, error: RetryableError) -> None:
         """Say it once; the sweep keeps trying and says when it is back."""
         store = watched.store
+        self._agent.telemetry.poll_failed(store.id)
         with self._surviving("detect"):
             if self._agent.records.store_down(store.id, store.uri, error.what, error.remedy, now=time.time()):
                 log.warning("store.down", store=store.uri, reason=error.what, remedy=error.remedy)

@@ -90,3 +90,15 @@ class SandboxUnavailable(PermanentError):
 
 class SandboxError(PermanentError):
     """The sandboxed model failed, overran a limit, or answered with something that is not a prediction."""
+
+
+class SandboxKilled(SandboxError):
+    """What ran in the sandbox was ended because it overran a limit or was ended by a signal.
+
+    Attributes:
+        limit: one word for which: "output", "messages", "time", "processor", "memory", or the signal's name.
+    """
+
+    def __init__(self, what: str, *, limit: str, subject: str = "", remedy: str) -> None:
+        super().__init__(what, subject=subject, remedy=remedy)
+        self.limit = limit

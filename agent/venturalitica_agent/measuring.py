@@ -21,6 +21,7 @@ from venturalitica_agent.domain.subject import DataSubject, Predictions, Problem
 from venturalitica_agent.domain.verdict import Measurement, Unmeasured
 from venturalitica_agent.errors import PermanentError, RunChanged, RunGone, SandboxError, SandboxUnavailable
 from venturalitica_agent.stores.base import Store
+from venturalitica_agent.telemetry import SILENT, Telemetry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +65,7 @@ def measure_run(
     *,
     roots: Sequence[Path],
     in_force: Collection[str] = (),
+    telemetry: Telemetry = SILENT,
 ) -> tuple[Subject, list[Measurement | Unmeasured], tuple[str, ...]]:
     """One result for every control that applies at training time, and what a reader of them should know.
 
@@ -91,7 +93,8 @@ def measure_run(
         problem = as_problem(error)
         undone = [unmeasured(c, problem) for c in policy.controls if not c.skip]
         return Subject(problems={"declaration": problem}), list[Measurement | Unmeasured](undone), ()
-    subject = fetch_subject(store, run, needs, task.plan, cache, roots=roots, declaration=declaration)
+    with telemetry.stage("fetch"):
+        subject = fetch_subject(store, run, needs, task.plan, cache, roots=roots, declaration=declaration)
     found: dict[str, Measurement | Unmeasured] = {}
     notes: list[str] = []
     if declaration is not None:
@@ -116,7 +119,8 @@ def measure_run(
                 problem = _about(split, subject.problems.get(split) or Problem("there are none"))
                 found |= {c.id: unmeasured(c, problem) for c in controls}
                 continue
-            frame = _read(split, data, subject, whole=by_column != controls)
+            with telemetry.stage("read"):
+                frame = _read(split, data, subject, whole=by_column != controls)
             rows = None
             if isinstance(frame, Problem) and by_column != controls:
                 large = frame.code == TOO_LARGE
@@ -129,7 +133,8 @@ def measure_run(
                 unread[split.value] = frame
                 found |= {c.id: unmeasured(c, frame) for c in controls}
                 continue
-            predictions, again, subject = _ask_model(task, sandbox, subject, data, controls, wanted, frame, split)
+            with telemetry.stage("predict"):
+                predictions, again, subject = _ask_model(task, sandbox, subject, data, controls, wanted, frame, split)
             cells = _missing_cells(split, data, controls)
             training = _training_rows(controls, subject)
             if isinstance(training, Problem):
@@ -152,7 +157,8 @@ def measure_run(
                 notes += [f"{split.value}: {note}" for about in sample.notes.values() for note in about]
                 asked = [c for c in controls if (c.target, c.prediction) == (target, prediction)]
                 sample = replace(sample, told=_ask_metrics(sandbox, asked, sample))
-                found |= measure_all(asked, sample)
+                with telemetry.stage("measure"):
+                    found |= measure_all(asked, sample)
     whole = replace(subject, problems={**unread, **subject.problems})
     found |= measure_all(
         of_audit, sample_of_audit(Background(subject=whole, needs=needs, since=task.since, started=run.ref.start_time))

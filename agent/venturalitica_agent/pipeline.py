@@ -32,6 +32,7 @@ from venturalitica_agent.policy.waivers import Waivers, day_of
 from venturalitica_agent.publish.writeback import publish, rfc3339
 from venturalitica_agent.state.records import Records
 from venturalitica_agent.stores.base import Store
+from venturalitica_agent.telemetry import SILENT, Telemetry
 
 if TYPE_CHECKING:
     from venturalitica_agent.fetch.cache import Cache
@@ -60,6 +61,7 @@ class World:
     sandbox_facts: Callable[[], Mapping[str, str]] = dict
     clock: Callable[[], float] = time.time
     waivers: Callable[[], Waivers] = Waivers
+    telemetry: Telemetry = SILENT
 
 
 def audit(job: AuditJob, step: Step, world: World) -> list[Decision]:
@@ -82,10 +84,13 @@ def audit(job: AuditJob, step: Step, world: World) -> list[Decision]:
 
         decision = from_plain(Decision, step(f"decide {policy.id}", decide))
         # Not a step: the log itself is what lasts, and returns the same signature and proof for the same evidence.
-        decided.append((decision, evidence_of(decision, policy, policies, run, store, world.notary, since=task.since)))
+        with world.telemetry.stage("attest", policy=policy.ref):
+            bundle = evidence_of(decision, policy, policies, run, store, world.notary, since=task.since)
+        decided.append((decision, bundle))
 
     def write_back() -> Any:
-        tags = publish(store, run, decided)
+        with world.telemetry.stage("publish"):
+            tags = publish(store, run, decided)
         status = tags["venturalitica.status"]
         done = Published(status=status, tags=tags, link=store.run_link(run), tagged_at=world.clock())
         return to_plain(Published, done)
@@ -93,6 +98,9 @@ def audit(job: AuditJob, step: Step, world: World) -> list[Decision]:
     published = from_plain(Published, step("publish", write_back))
     for decision, bundle in decided:
         world.records.keep_audit(run, decision, bundle, published, now=world.clock())
+        world.telemetry.published(
+            decision.verdict.policy, decision.verdict.status.value, sum(map(len, bundle.files.values()))
+        )
     return [decision for decision, _ in decided]
 
 
@@ -136,6 +144,7 @@ def _decide(job: AuditJob, task: AuditTask, policy: Policy, run: Run, store: Sto
             world.sandbox,
             roots=world.roots_of(store.id),
             in_force={task.policy for task in job.tasks},
+            telemetry=world.telemetry,
         )
     waivers = world.waivers()
     waived = waivers.on(policy.id, run.ref.run_id, run.name, run.experiment, day_of(world.clock()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from venturalitica_agent.domain.subject import ModelSubject
-from venturalitica_agent.errors import SandboxError
+from venturalitica_agent.errors import SandboxError, SandboxKilled
 from venturalitica_agent.sandbox.answer import Failure, printable
 from venturalitica_agent.sandbox.profile import Limits
 
@@ -12,8 +12,9 @@ def explained(failure: Failure, model: ModelSubject, limits: Limits) -> SandboxE
     """The error that tells a person why there are no predictions."""
     subject = printable(model.name, 200)
     if failure.of_memory:
-        return SandboxError(
+        return SandboxKilled(
             f"the model ran out of memory (limit {limits.memory_bytes / (1 << 30):g} GiB)",
+            limit="memory",
             subject=subject,
             remedy="Bind fewer rows of evaluation data, or raise the sandbox's memory limit.",
         )

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from venturalitica_agent.domain.subject import ModelSubject, Predictions
-from venturalitica_agent.errors import SandboxError, SandboxUnavailable
+from venturalitica_agent.errors import SandboxError, SandboxKilled, SandboxUnavailable
 from venturalitica_agent.sandbox import answer, handoff, profile
 from venturalitica_agent.sandbox.failures import explained
 from venturalitica_agent.sandbox.handoff import Features
@@ -70,10 +70,19 @@ class Sandbox:
         limits: what one prediction may use.
         workdir: where private copies of models and features live while a worker uses them.
         warm: how many workers to keep waiting from the start, see `warm`.
+        on_kill: told which limit ended what ran in it.
     """
 
-    def __init__(self, *, limits: Limits = Limits(), workdir: Path, warm: int = 0) -> None:  # noqa: B008 -- frozen
+    def __init__(
+        self,
+        *,
+        limits: Limits = Limits(),  # noqa: B008 -- frozen
+        workdir: Path,
+        warm: int = 0,
+        on_kill: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.limits = limits
+        self._on_kill = on_kill
         self._folder, self._lock_fd = _claim_folder(workdir)
         # The kernel kills a worker when the thread that started it ends, so one thread that lives as long as this
         # object starts them all.
@@ -220,8 +229,12 @@ class Sandbox:
         told: list[Predictions | NoAnswer] = []
         try:
             for found in self._answers(worker, model, tables):
+                if isinstance(found, SandboxKilled):
+                    self._on_kill(found.limit)
                 told.append(found)
         except (SandboxError, SandboxUnavailable) as error:
+            if isinstance(error, SandboxKilled):
+                self._on_kill(error.limit)
             if isinstance(error, SandboxError):
                 error.subject = error.subject or answer.printable(model.name, 200)
             told = told or [error]
@@ -271,6 +284,9 @@ class Sandbox:
             stage(worker.slot)
             worker.await_ready()
             return worker.ask()
+        except SandboxKilled as error:
+            self._on_kill(error.limit)
+            raise
         finally:
             worker.close()
 

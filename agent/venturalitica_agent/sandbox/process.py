@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from venturalitica_agent.errors import SandboxError, SandboxUnavailable
+from venturalitica_agent.errors import SandboxError, SandboxKilled, SandboxUnavailable
 from venturalitica_agent.sandbox import seccomp
 from venturalitica_agent.sandbox.answer import REMEDY_FORGED, printable
 from venturalitica_agent.sandbox.profile import Limits, command
@@ -111,21 +111,25 @@ class Worker:
             os.write(self._stdin, b"go\n")
         in_time = self._read(lambda: False, limits.wall_seconds, limits.output_bytes)
         if len(self._out) > limits.output_bytes:
-            raise SandboxError(f"{self._who} wrote more than {limits.output_bytes:,} bytes", remedy=REMEDY_FORGED)
+            what = f"{self._who} wrote more than {limits.output_bytes:,} bytes"
+            raise SandboxKilled(what, limit="output", remedy=REMEDY_FORGED)
         if self._messages > _MOST_MESSAGES:
-            raise SandboxError(
+            raise SandboxKilled(
                 f"{self._who} printed more than {_MOST_MESSAGES:,} bytes",
+                limit="messages",
                 remedy="Log the model with its output silenced.",
             )
         if not in_time:
-            raise SandboxError(
+            raise SandboxKilled(
                 f"{self._who} took longer than {limits.wall_seconds:g} s",
+                limit="time",
                 remedy="Bind fewer rows of evaluation data, or raise the sandbox's time limit.",
             )
         try:
             status = self._process.wait(max(1.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise SandboxError(f"{self._who} closed its output and went on", remedy=REMEDY_FORGED) from None
+            what = f"{self._who} closed its output and went on"
+            raise SandboxKilled(what, limit="time", remedy=REMEDY_FORGED) from None
         if status != 0:
             raise self._crash(status)
         return self._out  # not a copy: an answer may be hundreds of megabytes
@@ -179,13 +183,15 @@ class Worker:
         memory = f"{limits.memory_bytes / (1 << 30):g} GiB"
         number = status - _SIGNALLED
         if number == signal.SIGXCPU:
-            return SandboxError(
+            return SandboxKilled(
                 f"{self._who} used more than {limits.cpu_seconds} s of processor time",
+                limit="processor",
                 remedy="Bind fewer rows of evaluation data, or raise the sandbox's processor limit.",
             )
         if number in {s.value for s in signal.Signals}:
-            return SandboxError(
+            return SandboxKilled(
                 f"{self._who}'s process was ended by {signal.Signals(number).name} (its memory limit is {memory})",
+                limit=signal.Signals(number).name,
                 remedy="A crash in native code is often memory that ran out, or a library of another version than the "
                 "model was trained with: compare the versions, or raise the sandbox's memory limit.",
             )

@@ -210,6 +210,15 @@ drift_checks = sa.Table(
     sa.Column("restored", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
+# What only grows, for those who watch the service.
+counters = sa.Table(
+    "counters",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("labels", sa.String(512), primary_key=True),
+    sa.Column("value", sa.Float, nullable=False),
+)
+
 # Answers of the time-stamp authority, kept so that evidence which is built again has the one of the first time.
 timestamps = sa.Table(
     "timestamps",

@@ -1,4 +1,4 @@
-"""`/metrics` for Prometheus: computed from the state whenever it is asked, so nothing has to be counted meanwhile."""
+"""`/metrics` for Prometheus: read from the state whenever it is asked, so any process that has it open can answer."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from venturalitica_agent import __version__
+from venturalitica_agent import __version__, telemetry
+from venturalitica_agent.state.counters import BOUNDS, Counted, counted_so_far
+from venturalitica_agent.state.drift import DriftRecord
 from venturalitica_agent.web.reader import Reader
 from venturalitica_agent.web.reader_integrations import waiting_since
 
@@ -31,8 +39,19 @@ METRICS = {
     "venturalitica_store_scanned_seconds": ("store", "Seconds since the last whole look at the store."),
     "venturalitica_store_lag_seconds": ("store", "How long the oldest waiting run of the store has waited."),
     "venturalitica_policy_refused": ("", "Policy folders whose present files can't come into force."),
+    telemetry.AUDITS: ("policy, status", "Verdicts that were published, each re-audit anew."),
+    telemetry.RETRIES: ("error", "Audits that were put off to be tried again, by the kind of error."),
+    telemetry.EVIDENCE: ("", "Bytes of evidence that were written."),
+    telemetry.POLL_ERRORS: ("store", "How often a store did not answer."),
+    telemetry.KILLS: ("limit", "How often the sandbox ended what ran in it, by the limit or the signal."),
+    "venturalitica_drift_incidents_total": ("", "How often a run no longer said what was published on it."),
+    telemetry.STAGES: ("stage", "Histogram: how long each stage of an audit took."),
+    telemetry.DELAY: ("", "Histogram: from the end of a run that was watched to its verdict."),
 }
-"""Name -> its labels and what it tells."""
+"""Name -> its labels and what it tells. A histogram has `_bucket` (with `le`), `_sum` and `_count`."""
+
+_HISTOGRAMS = (telemetry.STAGES, telemetry.DELAY)
+_COUNTED = (telemetry.AUDITS, telemetry.RETRIES, telemetry.EVIDENCE, telemetry.POLL_ERRORS, telemetry.KILLS)
 
 
 def metrics_routes(reader: Reader) -> list[Route]:
@@ -92,10 +111,40 @@ class _State(Collector):
         yield _gauge("venturalitica_store_lag_seconds", lags)
         yield _gauge("venturalitica_policy_refused", {(): len(self._reader.refused_policies())})
 
+        so_far = counted_so_far(reading.engine)
+        for name in _COUNTED:
+            yield _counter(name, so_far.get(name, {}))
+        yield _counter("venturalitica_drift_incidents_total", {(): DriftRecord(reading.engine).count()})
+        for name in _HISTOGRAMS:
+            yield _histogram(name, so_far.get(f"{name}_bucket", {}), so_far.get(f"{name}_sum", {}))
+
 
 def _gauge(name: str, values: Mapping[tuple[str, ...], float]) -> Metric:
     labels, told = METRICS[name]
     found = GaugeMetricFamily(name, told, labels=labels.split(", ") if labels else [])
     for key in sorted(values):
         found.add_metric(key, values[key])
+    return found
+
+
+def _counter(name: str, values: Counted) -> Metric:
+    labels, told = METRICS[name]
+    names = labels.split(", ") if labels else []
+    found = CounterMetricFamily(name.removesuffix("_total"), told, labels=names)
+    for key, value in sorted((values if names else {(): 0.0, **values}).items()):
+        found.add_metric([dict(key).get(label, "") for label in names], value)
+    return found
+
+
+def _histogram(name: str, buckets: Counted, sums: Counted) -> Metric:
+    """The state holds what is in each bucket; Prometheus wants what is in it and below."""
+    labels, told = METRICS[name]
+    names = labels.split(", ") if labels else []
+    found = HistogramMetricFamily(name, told, labels=names)
+    for key, total in sorted(sums.items()):
+        below, cumulated = 0.0, []
+        for bound in (*(f"{bound:g}" for bound in BOUNDS), "+Inf"):
+            below += buckets.get(tuple(sorted((*key, ("le", bound)))), 0.0)
+            cumulated.append((bound, below))
+        found.add_metric([dict(key)[label] for label in names], cumulated, total)
     return found

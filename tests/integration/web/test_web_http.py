@@ -20,6 +20,8 @@ from support.page_state import PageState
 
 from venturalitica_agent.domain.ledger import Phase
 from venturalitica_agent.domain.verdict import Status
+from venturalitica_agent.state.counters import Counters
+from venturalitica_agent.telemetry import Telemetry
 from venturalitica_agent.web import guard
 from venturalitica_agent.web.access import user_line
 from venturalitica_agent.web.app import create_app
@@ -44,6 +46,17 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageState]:
     found.decide("hostile/../id?", Status.FAIL, at=NOW - 5, ended=NOW - 20, name=HOSTILE, experiment=HOSTILE)
     found.see("waits", Phase.DUE, at=NOW - 100, ended=NOW - 90)
     found.see("ignored", Phase.IGNORED, at=NOW, ended=NOW, reason='no "rule"\nselects it')
+    told = Telemetry(Counters(found.engine))
+    for _ in range(2):
+        with told.stage("fetch"):
+            pass
+    told.published('say "credit"', "pass", 1500)
+    told.delayed(0.4)
+    told.delayed(1e9)
+    told.retried("StoreUnreachable")
+    told.poll_failed(found.store)
+    told.killed("memory")
+    told.flush()
     yield found
     found.close()
 
@@ -189,8 +202,11 @@ def test_the_metrics_are_those_that_the_page_documents_with_values_of_the_state(
 ) -> None:
     answer = client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
-    samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
-    assert {sample.name for sample in samples} == set(METRICS)
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    plain = [sample for family in families.values() if family.type != "histogram" for sample in family.samples]
+    samples = [sample for sample in plain if not sample.name.endswith("_created")]
+    histograms = {name for name, family in families.items() if family.type == "histogram"}
+    assert {sample.name for sample in samples} | histograms == set(METRICS)
     for sample in samples:
         assert set(sample.labels) == set(filter(None, METRICS[sample.name][0].split(", ")))
     values = {
@@ -203,6 +219,19 @@ def test_the_metrics_are_those_that_the_page_documents_with_values_of_the_state(
     assert values[("venturalitica_due_oldest_seconds",)] == pytest.approx(time.time() - NOW + 90, abs=20)
     assert values[("venturalitica_stuck",)] == values[("venturalitica_policy_refused",)] == 0
     assert values["venturalitica_store_up", state.store, state.settings.stores[0].uri] == 1
+    assert values["venturalitica_audits_total", 'say "credit"', "pass"] == 1
+    assert values[("venturalitica_evidence_bytes_total",)] == 1500
+    assert values["venturalitica_sandbox_kills_total", "memory"] == 1
+    delays = {
+        (sample.name.rpartition("_")[2], sample.labels.get("le")): sample.value
+        for sample in families["venturalitica_verdict_delay_seconds"].samples
+    }
+    assert (delays["bucket", "0.25"], delays["bucket", "0.5"], delays["bucket", "86400"]) == (0, 1, 1)
+    assert delays["bucket", "+Inf"] == delays["count", None] == 2
+    assert delays["sum", None] == pytest.approx(1e9, rel=1e-6)
+    stages = families["venturalitica_stage_seconds"].samples
+    assert {sample.labels["stage"] for sample in stages} == {"fetch"}
+    assert [sample.value for sample in stages if sample.name.endswith("_count")] == [2]
 
 
 def test_the_page_of_documentation_lists_every_metric_with_its_labels() -> None:

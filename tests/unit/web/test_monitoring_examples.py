@@ -15,12 +15,20 @@ RULES = EXAMPLES / "prometheus" / "alerts.yaml"
 DASHBOARD = EXAMPLES / "grafana" / "dashboard.json"
 
 
+def family_of(name: str) -> str:
+    """What `/metrics` lists the samples of this name under."""
+    histogram = re.sub("_(bucket|sum|count)$", "", name)
+    return histogram if METRICS.get(histogram, ("", ""))[1].startswith("Histogram") else name
+
+
 def assert_given(expression: str, text: str = "") -> None:
     """The expression names metrics that exist, and it and the text that shows its result name labels they have."""
     names = re.findall(r"venturalitica_\w+", expression)
     assert names, expression
-    assert set(names) <= set(METRICS), expression
-    labels = {label for name in names for label in METRICS[name][0].split(", ")}
+    families = {name: family_of(name) for name in names}
+    assert set(families.values()) <= set(METRICS), expression
+    labels = {label for family in families.values() for label in METRICS[family][0].split(", ")}
+    labels |= {"le"} if set(families) - set(families.values()) else set()
     asked = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|(?<!=)=(?!=))\s*\"", expression))
     asked |= {label for by in re.findall(r"by \(([^)]*)\)", expression) for label in by.split(", ")}
     asked |= set(re.findall(r"\$labels\.(\w+)", text)) | set(re.findall(r"{{(\w+)}}", text))
