@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: demo test fuzz lint bench clean
+.PHONY: demo test fuzz soak lint bench clean
 
 demo: ## real models on real data, audited; VENTURALITICA_DEMO_DIR=folder keeps everything
 	@scripts/bootstrap
@@ -16,6 +16,10 @@ test: lint ## ruff, mypy, import-linter, pytest
 fuzz: ## the tests on generated input again, on new input
 	@scripts/bootstrap dev
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -n 4 --dist loadgroup tests/unit
+
+soak: ## kill the service 500 times while 2,000 runs are trained; SOAK_KILLS, SOAK_RUNS and SOAK_SEED change that
+	@scripts/bootstrap dev
+	PYTHONPATH=tests $(BIN)/python tests/acceptance/soak.py
 
 lint: ## the checks that run nothing
 	@scripts/bootstrap dev

@@ -97,35 +97,6 @@ def test_what_is_missing_is_an_error_with_its_remedy(place: Workplace, store_uri
         assert "What to do:" in Path(report).read_text()
 
 
-def test_a_killed_service_goes_on_where_it_was(place: Workplace, store_uris: list[str]) -> None:
-    """SIGKILL at four moments: every run ends with one verdict and one evidence set, and MLflow's data is whole."""
-    runs = {}
-    for n in range(8):  # in turns, so that each kill meets both stores
-        uri, good = store_uris[n % 2], n % 4 < 2
-        runs[training.train(uri, good=good, name=f"run {n}")] = (uri, good)
-    before = {run: training.run_info(uri, run) for run, (uri, _) in runs.items()}
-
-    def with_verdict() -> int:
-        return sum(training.status(uri, run) is not None for run, (uri, _) in runs.items())
-
-    for seen in (1, 2, 3, 5):
-        process = place.start()
-        try:
-            eventually(lambda seen=seen: with_verdict() >= seen, workplace=place)
-        finally:
-            stop(process, signal.SIGKILL)
-    with place.service():
-        eventually(lambda: with_verdict() == len(runs), workplace=place)
-    for run, (uri, good) in runs.items():
-        assert training.status(uri, run) == ("pass" if good else "fail")
-        assert len(training.evidence_folders(uri, run)) == 1
-        assert training.run_info(uri, run) == before[run]
-    checked = place.here("verify", "--all")["checked"]
-    assert "the log" in checked
-    # 1 key, 1 policy, and each verdict once
-    assert checked["the log"][0]["words"].startswith(f"{len(runs) + 2} entries")
-
-
 def test_a_store_that_appears_later_is_caught_up_with(place: Workplace) -> None:
     """Unreachable at start: said once, tried again, and what was missed is audited."""
     uris = [f"sqlite:///{place.folder}/mlflow.db", str(place.folder / "mlruns")]
