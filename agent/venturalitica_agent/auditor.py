@@ -3,6 +3,7 @@ which never stops, and by `audit`, which stops when nothing is left."""
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -17,7 +18,7 @@ from venturalitica_agent.detect.reconcile import Reconciler
 from venturalitica_agent.domain.codec import from_plain, to_plain
 from venturalitica_agent.domain.history import superseded
 from venturalitica_agent.domain.job import AuditJob
-from venturalitica_agent.domain.ledger import Entry, Phase
+from venturalitica_agent.domain.ledger import MAX_FAILURES, Entry, Phase, again
 from venturalitica_agent.domain.run import RunRef
 from venturalitica_agent.domain.verdict import Status, counts_tag
 from venturalitica_agent.errors import (
@@ -38,8 +39,9 @@ log = get_logger(__name__)
 
 
 def _pause(attempts: int) -> float:
-    """Seconds before the next attempt: 2, 4, 8, … up to five minutes."""
-    return float(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(attempts, 8)))
+    """Seconds before the next attempt: 2, 4, 8, … up to five minutes, and up to a quarter less, so that what failed
+    together is not tried again all at once."""
+    return float(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(attempts, 8))) * random.uniform(0.75, 1.0)
 
 
 def _key(entry: Entry) -> tuple[str, str]:
@@ -51,7 +53,6 @@ def _started(ref: RunRef) -> float | None:
     return None if ref.start_time is None else ref.start_time / 1000
 
 
-MAX_FAILURES = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0
 _BATCH = 500
 _NAMES_LAST = 60.0
@@ -213,7 +214,7 @@ class Auditor:
 
     def _done(self, job: AuditJob) -> None:
         entry = self._ledger.get(job.store, job.run_id)
-        if not self._move(job, Phase.DONE, audited_revision=job.revision, reason="") or entry is None:
+        if not self._move(job, Phase.DONE, audited_revision=job.revision, reason=job.give_up) or entry is None:
             return
         ended = entry.ref.end_time
         if entry.live and ended is not None and entry.audited_revision != job.revision:
@@ -350,8 +351,7 @@ class Auditor:
         return sum(self._due_again(e, now) for e in self._ledger.in_phase(Phase.DONE) if _key(e) in wanted)
 
     def _due_again(self, entry: Entry, now: float) -> bool:
-        attempts = entry.attempts + bool(entry.job)
-        return self._ledger.move(entry, Phase.DUE, now=now, reason="", attempts=attempts, failures=0, ready_at=now)
+        return self._ledger.move(entry, Phase.DUE, now=now, **again(entry, now=now))
 
     def _replanned(self, entry: Entry) -> bool:
         try:

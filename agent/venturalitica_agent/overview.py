@@ -44,6 +44,11 @@ def _overview(engine: sa.Engine, settings: Settings, limit: int) -> dict[str, An
         "state": sa.make_url(settings.state).render_as_string(hide_password=True),
         "stores": [_store(store, known.get(store, {}), counts) for store in sorted({*known, *(k[0] for k in counts)})],
         "due": sum(n for (_, phase, _), n in counts.items() if phase in (Phase.SETTLING, Phase.DUE, Phase.CLAIMED)),
+        "queue": ledger.queue(now),
+        "given_up": [
+            {"store": e.ref.store, "run_id": e.ref.run_id, "phase": e.phase.value, "reason": e.reason}
+            for e in ledger.given_up()
+        ][:limit],
         "stuck": [
             {"store": e.ref.store, "run_id": e.ref.run_id, "reason": e.reason} for e in ledger.in_phase(Phase.STUCK)
         ],

@@ -46,20 +46,30 @@ def audit(
         list[str] | None,
         typer.Option("--run", metavar="RUN", help="Only this run: an id, runs:/<id> or its link. Repeatable."),
     ] = None,
+    retry: Annotated[
+        bool,
+        typer.Option("--retry", help="Also what was given up, of all runs or of those named with --run."),
+    ] = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """One pass over what is due, then exit; for CI.
 
     Exit codes: 0 everything evaluated passes (or warns), 1 a verdict is `fail`, 2 usage or configuration error,
-    3 no verdict (error, inconclusive, skip). Runs named with --run are audited again even if they have a verdict.
+    3 no verdict (error, inconclusive, skip). Runs named with --run are audited again even if they have a verdict. With
+    --retry a service that works on the same state does the work, and this only says how many runs it was given.
     """
     our_logging.configure(verbose=verbose)
     settings = read_settings(config)  # a mistake in it is told before the slow imports
     from venturalitica_agent.agent import Agent
-    from venturalitica_agent.once import run_once
+    from venturalitica_agent.once import run_named, run_once
     from venturalitica_agent.overview import audit_row
+    from venturalitica_agent.retries import hand_over
 
+    named = [run_named(run, words=any(s.kind != "mlflow" for s in settings.stores))[0] for run in runs or ()]
+    if retry and (given := hand_over(settings, named)) is not None:
+        print_json({"handed_over": given}) if as_json else say(f"the service that is running tries {given} runs again")
+        return
     agent = Agent(settings)
     with progress("auditing") as advance:
         done = run_once(agent, runs or (), on_progress=advance)
@@ -111,9 +121,15 @@ def status(
         say(clean(f"a changed policy is not in force: {refused}"))
     for notice in document["waivers"]:
         say(clean(notice))
-    for kind in ("stuck", "retrying"):
-        for entry in document[kind]:
-            say(f"{kind}: {entry['run_id']}: {clean(entry['reason'])}")
+    queue = document["queue"]
+    if queue["depth"]:
+        say(f"queue: {queue['depth']} runs, {queue['retries']} of them again, the oldest for {queue['oldest']:.0f} s")
+    for entry in document["retrying"]:
+        say(f"retrying: {entry['run_id']}: {clean(entry['reason'])}")
+    for entry in document["given_up"]:
+        say(f"given up: {entry['run_id']}: {clean(entry['reason'])}")
+    if document["given_up"]:
+        say("  what to do: put right what the reason says, then `venturalitica-agent audit --retry`")
     for entry in document["drift"]:
         done = "put back" if entry["restored"] else "NOT put back"
         say(f"changed after its audit, {done}: {entry['run_id']}: {clean(entry['words'])}")

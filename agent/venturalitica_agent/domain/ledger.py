@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from venturalitica_agent.domain.run import RunRef, RunStatus
+
+MAX_FAILURES = 3  # failed jobs after which a run gets `error` and is left alone
 
 
 class Phase(StrEnum):
@@ -92,3 +95,13 @@ def stale(entry: Entry, *, now: float, limit: float) -> bool:
     never audited; it is counted and shown."""
     started = (entry.ref.start_time or 0) / 1000
     return entry.phase is Phase.RUNNING and entry.ref.status is RunStatus.RUNNING and now - started > limit
+
+
+def gave_up(entry: Entry) -> bool:
+    """Whether no further attempt is made at a run that has no verdict but, at most, `error`; its reason says why."""
+    return entry.phase is Phase.STUCK or (entry.phase is Phase.DONE and entry.failures >= MAX_FAILURES)
+
+
+def again(entry: Entry, *, now: float) -> dict[str, Any]:
+    """What changes beside the phase when an entry becomes due anew, as if nothing had ever failed."""
+    return {"reason": "", "attempts": entry.attempts + bool(entry.job), "failures": 0, "ready_at": now}

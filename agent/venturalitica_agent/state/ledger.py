@@ -7,10 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from venturalitica_agent.domain.ledger import Entry, Phase
+from venturalitica_agent.domain.ledger import MAX_FAILURES, Entry, Phase
 from venturalitica_agent.domain.run import RunRef, RunStatus
 from venturalitica_agent.state.dialects import insert_of
 from venturalitica_agent.state.tables import runs
+
+_RETRIED = (runs.c.failures > 0) | (runs.c.reason != "")
 
 
 class Ledger:
@@ -103,6 +105,21 @@ class Ledger:
         waiting = (runs.c.phase == Phase.SETTLING) | later
         with self._engine.connect() as db:
             return db.execute(sa.select(sa.func.min(runs.c.ready_at)).where(waiting)).scalar()
+
+    def given_up(self) -> list[Entry]:
+        """The runs of which `gave_up` is true, the one that was tried last first."""
+        failed = (runs.c.phase == Phase.DONE) & (runs.c.failures >= MAX_FAILURES)
+        query = sa.select(runs).where((runs.c.phase == Phase.STUCK) | failed).order_by(runs.c.changed_at.desc())
+        with self._engine.connect() as db:
+            return [_entry(row) for row in db.execute(query).mappings()]
+
+    def queue(self, now: float) -> dict[str, float]:
+        """What waits: `depth` runs, the longest of which has not moved for `oldest` seconds; `retries` of them failed
+        before or found their store away."""
+        waits = sa.select(sa.func.count(), sa.func.min(runs.c.changed_at), sa.func.sum(sa.case((_RETRIED, 1), else_=0)))
+        with self._engine.connect() as db:
+            depth, oldest, retries = db.execute(waits.where(runs.c.phase.in_((Phase.DUE, Phase.CLAIMED)))).one()
+        return {"depth": depth, "oldest": max(0.0, now - oldest) if depth else 0.0, "retries": retries or 0}
 
     def counts(self) -> Mapping[tuple[str, str, str], int]:
         """(store, phase, reason) -> number of runs."""

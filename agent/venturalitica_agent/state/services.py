@@ -83,3 +83,21 @@ def _is_held(fd: int) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+def holder_of(lock: Path) -> int | None:
+    """The process that holds the lock beside the state, as the kernel lists locks.
+
+    Trying to take it would be simpler, and for that moment keep a service from starting.
+    """
+    try:
+        there = lock.stat()
+        listed = Path("/proc/locks").read_text(encoding="ascii")
+    except OSError:
+        return None
+    device = f"{os.major(there.st_dev):02x}:{os.minor(there.st_dev):02x}:{there.st_ino}"
+    for line in listed.splitlines():
+        fields = line.split()
+        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5] == device:
+            return int(fields[4])
+    return None

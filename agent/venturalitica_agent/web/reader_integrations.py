@@ -13,6 +13,7 @@ from venturalitica_agent.domain.ledger import Phase
 from venturalitica_agent.errors import StoreUnavailable
 from venturalitica_agent.settings import Settings
 from venturalitica_agent.state.reading import Queue, Reading
+from venturalitica_agent.state.services import holder_of
 from venturalitica_agent.stores.wandb_http import DEFAULT_URL, find_key
 from venturalitica_agent.web.doctor import Doctor
 from venturalitica_agent.web.lights import by_store
@@ -111,7 +112,7 @@ class Integrations:
         start = "start one with `venturalitica-agent run`"
         url = sa.make_url(self._settings.state)
         if url.get_backend_name() == "sqlite":
-            holder = _holder(Path(url.database or "").with_suffix(".lock"))
+            holder = holder_of(Path(url.database or "").with_suffix(".lock"))
             if holder is None:
                 return False, f"no process watches the stores now: {start}"
             own = " and serves this page" if holder == os.getpid() else ""
@@ -130,21 +131,3 @@ def waiting_since(queues: Iterable[Queue]) -> dict[str, float]:
         if queue.waits:
             found[queue.store] = min(queue.since, found.get(queue.store, queue.since))
     return found
-
-
-def _holder(lock: Path) -> int | None:
-    """The process that holds the lock beside the state, as the kernel lists locks.
-
-    Trying to take it would be simpler, and for that moment keep a service from starting.
-    """
-    try:
-        there = lock.stat()
-        listed = Path("/proc/locks").read_text(encoding="ascii")
-    except OSError:
-        return None
-    device = f"{os.major(there.st_dev):02x}:{os.minor(there.st_dev):02x}:{there.st_ino}"
-    for line in listed.splitlines():
-        fields = line.split()
-        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5] == device:
-            return int(fields[4])
-    return None

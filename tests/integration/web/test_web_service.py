@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 
 from venturalitica_agent.cli import app
 from venturalitica_agent.errors import ConfigError
+from venturalitica_agent.state.services import holder_of
 from venturalitica_agent.web.model import CheckView
-from venturalitica_agent.web.reader_integrations import _holder
 from venturalitica_agent.web.server import PageServer
 from venturalitica_agent.web.showing import served_already
 
@@ -97,7 +97,7 @@ def test_the_service_serves_the_page_of_its_own_state(place: PageState, service:
     assert told(f"{base(place)}readyz")["ready"] is True
     found = told(f"{base(place)}api/v1/integrations")
     assert found["service"] == f"process {service.pid} watches the stores and serves this page"
-    assert _holder(place.settings.folder / ".venturalitica" / "agent.lock") == service.pid
+    assert holder_of(place.settings.folder / ".venturalitica" / "agent.lock") == service.pid
 
 
 def test_doctor_looks_in_the_background(place: PageState, service: subprocess.Popen[bytes]) -> None:
