@@ -157,7 +157,15 @@ class Auditor:
         give_up = ""
         if entry.failures >= MAX_FAILURES:
             give_up = f"the audit failed with: {entry.reason}"
-        job = AuditJob(ref.store, ref.run_id, ref.revision, wanted, attempt=entry.attempts, give_up=give_up)
+        job = AuditJob(
+            ref.store,
+            ref.run_id,
+            ref.revision,
+            wanted,
+            attempt=entry.attempts,
+            give_up=give_up,
+            unfinished=entry.attempts > 0 and (bool(entry.reason) or entry.audited_revision != ref.revision),
+        )
         return job, ""
 
     def _experiment(self, store: Store, experiment_id: str) -> str:

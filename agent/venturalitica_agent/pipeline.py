@@ -174,7 +174,17 @@ def _decide(job: AuditJob, task: AuditTask, policy: Policy, run: Run, store: Sto
         notes=(task.note, *notes) if task.note else notes,
         waivers=waivers.digest if verdict.waived else "",
     )
-    return _as_published(decision, policy, run, store, now=world.clock())
+    logged = _as_logged(decision, policy, world.notary) if job.unfinished else None
+    return logged or _as_published(decision, policy, run, store, now=world.clock())
+
+
+def _as_logged(decision: Decision, policy: Policy, notary: Notary) -> Decision | None:
+    """The very same decision with the time under which an earlier job logged it, which never came to publish it."""
+    for digest, decided_at in notary.times_of(decision).items():
+        same = replace(decision, decided_at=decided_at)
+        if build_bundle(same, policy).digest == digest:
+            return same
+    return None
 
 
 def _as_published(decision: Decision, policy: Policy, run: Run, store: Store, *, now: float) -> Decision:

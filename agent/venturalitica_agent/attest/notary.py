@@ -102,6 +102,16 @@ class Notary:
         inside = {f"{bundle.folder}/{name}": content for name, content in added.items()}
         return replace(bundle, files={**bundle.files, **inside})
 
+    def times_of(self, decision: Decision) -> dict[str, str]:
+        """When the same audit of the run was decided before: digest of its evidence -> `decided_at`, as logged."""
+        found = [json.loads(content) for content in self.log.containing(decision.audit_id)]
+        mine = decision.audit_id, decision.store, decision.run_facts.get("run_id")
+        return {
+            entry["evidence"]: entry["decided_at"]
+            for entry in found
+            if (entry.get("audit_id"), entry.get("store"), entry.get("run_id")) == mine
+        }
+
     def _stamped(self, authority: TimestampAuthority, envelope: bytes) -> str:
         """The SHA-256 of the authority's answer on an envelope; the answer is kept before anything refers to it."""
         message = sha256(envelope).hexdigest()

@@ -35,6 +35,7 @@ class AuditJob:
         revision: `RunRef.revision` that is due.
         attempt: 0, or how often an earlier job for the same revision failed.
         give_up: why no further attempt is made; every control then becomes `error` with these words.
+        unfinished: whether an earlier job may have logged its verdict and not come to publish it.
     """
 
     store: str
@@ -43,6 +44,7 @@ class AuditJob:
     tasks: tuple[AuditTask, ...]
     attempt: int = 0
     give_up: str = ""
+    unfinished: bool = False
 
     @property
     def id(self) -> str:

@@ -64,6 +64,13 @@ class Log:
         with self._engine.connect() as db:
             return _one(db, key)
 
+    def containing(self, word: str) -> list[bytes]:
+        """The contents of the entries that have `word` in them, the oldest first. Reads the whole log."""
+        sought = word.encode()
+        with self._engine.connect() as db:
+            every = db.execute(sa.select(log_entries.c.content).order_by(log_entries.c.number)).scalars()
+            return [content for content in every if sought in content]
+
     def append(self, key: str, content: bytes, head: Head, *, signature: bytes = b"", now: float) -> LogEntry:
         """Write an entry at the end, unless one has this key; returns the one that has it."""
         with self._engine.begin() as db:

@@ -109,6 +109,8 @@ def _as_ours(error: OSError, subject: str) -> AgentError:
         return UntrustedInput("is a link, or lies behind one or behind a file: refused", subject=subject)
     if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENAMETOOLONG):
         return PermanentError("there is no such file or folder", subject=subject)
+    if error.errno == errno.EISDIR:
+        return PermanentError("a folder is at the place of this file", subject=subject, remedy="move it away")
     if error.errno in (errno.EACCES, errno.EPERM):
         return PermanentError(
             "this user may not open it", subject=subject, remedy="give the agent's user the right to read and write it"
