@@ -198,6 +198,10 @@ class Agent:
         self.engine.close()
         self.sandbox.close()
         self.telemetry.close()
+        self.dispose()
+
+    def dispose(self) -> None:
+        """Let go of the state: all that there is to close of an agent that was never opened."""
         self._state.dispose()
 
     def prepare(self, runs: int | None = None) -> None:

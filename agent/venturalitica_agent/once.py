@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from venturalitica_agent.agent import Agent
@@ -27,6 +28,8 @@ class Pass:
     """What one pass came to.
 
     Attributes:
+        late: the time given to it was over before every run had a verdict.
+        final: waiting longer would change nothing.
         verdicts: the present verdicts of the runs that were asked for, or of every run that the rules select.
         without: (run id, reason) of asked-for or due runs that have none.
         down: (store, reason) of stores that did not answer.
@@ -36,22 +39,33 @@ class Pass:
     without: tuple[tuple[str, str], ...]
     down: tuple[tuple[str, str], ...]
     audited: int
+    late: bool = False
+    final: bool = True
 
     @property
     def exit_code(self) -> int:
-        """0 everything evaluated passes (or warns), 1 a verdict is `fail`, 3 no verdict."""
+        """0 everything evaluated passes (or warns), 1 a verdict is `fail`, 3 no verdict, 4 none in time."""
         statuses = [Status(v.status) for v in self.verdicts]
         if Status.FAIL in statuses:
             return 1
+        if self.late:
+            return 4
         if self.without or self.down or worst(statuses) not in (Status.PASS, Status.WARN):
             return 3
         return 0
 
 
 def run_once(
-    agent: Agent, runs: Sequence[str] = (), *, on_progress: Callable[[int, int], None] = lambda _done, _all: None
+    agent: Agent,
+    runs: Sequence[str] = (),
+    *,
+    until: float = math.inf,
+    on_progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Pass:
     """Audit what is due (or just `runs`) and wait for it; `on_progress(done, total)` is called along the way.
+
+    Args:
+        until: by the monotonic clock, when to leave what is open to the next pass.
 
     Raises:
         ConfigError: one of `runs` is in no store.
@@ -63,15 +77,16 @@ def run_once(
     try:
         began = time.time()
         agent.auditor.rescue(agent.engine)
-        wanted, down = (_asked(agent, runs), []) if runs else _scan(agent)
+        wanted, down = (asked(agent, runs), []) if runs else _scan(agent)
         agent.auditor.reconsider(wanted)
         if wanted is not None:
             agent.auditor.ask_again(wanted)
         if due := sum(_in(wanted, e) for phase in _OPEN for e in agent.ledger.in_phase(phase)):
             # The sandbox's worker imports for a second or two; so does MLflow's client. Let them do it side by side.
             threading.Thread(target=agent.prepare, args=(due,), name="prepare", daemon=True).start()
-        entries = _drain(agent, wanted, moved, on_progress)
-        return _outcome(agent, wanted, entries, tuple(down), began)
+        entries = _drain(agent, wanted, moved, until, on_progress)
+        done = _outcome(agent, wanted, entries, tuple(down), began)
+        return replace(done, late=bool(entries) and time.monotonic() >= until)
     finally:
         agent.close()
 
@@ -95,7 +110,12 @@ def run_named(text: str, *, words: bool) -> tuple[str, str]:
     )
 
 
-def _asked(agent: Agent, runs: Sequence[str]) -> set[tuple[str, str]]:
+def asked(agent: Agent, runs: Sequence[str]) -> set[tuple[str, str]]:
+    """(store, run id) of the runs that a person named, which the ledger knows from now on.
+
+    Raises:
+        ConfigError: one of them is in no store.
+    """
     found = set()
     for run in runs:
         run_id, project = run_named(run, words=any(s.kind != "mlflow" for s in agent.settings.stores))
@@ -138,6 +158,7 @@ def _drain(
     agent: Agent,
     wanted: set[tuple[str, str]] | None,
     moved: threading.Event,
+    until: float,
     on_progress: Callable[[int, int], None],
 ) -> list[Entry]:
     """Claim and wait until nothing that is wanted is open; returns the entries that stayed open."""
@@ -159,11 +180,11 @@ def _drain(
         ]
         total = max(total, len(left))
         on_progress(total - len(left), total)
-        if not working:
+        if not working or time.monotonic() >= until:
             return left
         next_moment = min((e.ready_at for e in working if e.phase is not Phase.CLAIMED), default=None)
         pause = 1.0 if next_moment is None else min(1.0, max(0.01, next_moment - time.time()))
-        moved.wait(pause)
+        moved.wait(max(0.0, min(pause, until - time.monotonic())))
 
 
 def _in(wanted: set[tuple[str, str]] | None, entry: Entry) -> bool:

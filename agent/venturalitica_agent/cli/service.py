@@ -25,7 +25,7 @@ from venturalitica_agent.cli.terminal import (
     verdict_table,
 )
 from venturalitica_agent.logging import clean
-from venturalitica_agent.settings import default_agent_yaml
+from venturalitica_agent.settings import default_agent_yaml, seconds_in
 
 
 @app.command()
@@ -50,14 +50,19 @@ def audit(
         bool,
         typer.Option("--retry", help="Also what was given up, of all runs or of those named with --run."),
     ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the verdict of each --run; ask nothing again that has one.")
+    ] = False,
+    timeout: Annotated[str, typer.Option(help="With --wait: how long, such as 90s, 10m or 1h.")] = "10m",
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """One pass over what is due, then exit; for CI.
 
     Exit codes: 0 everything evaluated passes (or warns), 1 a verdict is `fail`, 2 usage or configuration error,
-    3 no verdict (error, inconclusive, skip). Runs named with --run are audited again even if they have a verdict. With
-    --retry a service that works on the same state does the work, and this only says how many runs it was given.
+    3 no verdict (error, inconclusive, skip), 4 --timeout was over first. Runs named with --run are audited again even
+    if they have a verdict; with --wait they are not, and a running service may do the audit. With --retry a service
+    that works on the same state does the work, and this only says how many runs it was given.
     """
     our_logging.configure(verbose=verbose)
     settings = read_settings(config)  # a mistake in it is told before the slow imports
@@ -65,19 +70,25 @@ def audit(
     from venturalitica_agent.once import run_named, run_once
     from venturalitica_agent.overview import audit_row
     from venturalitica_agent.retries import hand_over
+    from venturalitica_agent.waiting import wait_for
 
+    if retry and wait:
+        raise typer.BadParameter("--retry and --wait are two different questions: ask one after the other")
     named = [run_named(run, words=any(s.kind != "mlflow" for s in settings.stores))[0] for run in runs or ()]
     if retry and (given := hand_over(settings, named)) is not None:
         print_json({"handed_over": given}) if as_json else say(f"the service that is running tries {given} runs again")
         return
-    agent = Agent(settings)
     with progress("auditing") as advance:
-        done = run_once(agent, runs or (), on_progress=advance)
+        if wait:
+            done = wait_for(settings, runs or (), timeout=seconds_in(timeout, "--timeout"), on_progress=advance)
+        else:
+            done = run_once(Agent(settings), runs or (), on_progress=advance)
     rows = [audit_row(record) for record in done.verdicts]
     if as_json:
         print_json(
             {
                 "exit_code": done.exit_code,
+                "timed_out": done.late,
                 "audited": done.audited,
                 "verdicts": rows,
                 "without_verdict": [{"run_id": r, "reason": why} for r, why in done.without],
@@ -89,6 +100,11 @@ def audit(
         if len(rows) > MOST_ROWS:
             say(f"… and {len(rows) - MOST_ROWS} older ones; --json has them all")
         say(f"{done.audited} verdicts given now, {len(rows)} in all")
+        for row in rows if runs else ():
+            if row["link"]:
+                say(f"{row['status']}: {clean(row['link'])}")
+        if done.late:
+            say(f"no verdict within {timeout}: exit code {done.exit_code}")
         for run_id, why in done.without:
             say(f"no verdict: {run_id}: {clean(why)}")
         for uri, why in done.down:

@@ -12,6 +12,7 @@ from venturalitica_agent.settings.model import (
     StoreSettings,
     WebSettings,
 )
+from venturalitica_agent.settings.values import seconds_in
 
 __all__ = [
     "AuditSettings",
@@ -22,4 +23,5 @@ __all__ = [
     "WebSettings",
     "default_agent_yaml",
     "load_settings",
+    "seconds_in",
 ]

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from venturalitica_agent.strict_yaml import BadValue, Scalar, nearest, printable, shown
+from venturalitica_agent.errors import ConfigError
+from venturalitica_agent.strict_yaml import BadValue, Scalar, nearest, printable, shown, understand
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -33,6 +34,18 @@ def some_time(scalar: Scalar) -> float:
     if seconds == 0:
         raise BadValue("must be longer than zero")
     return seconds
+
+
+def seconds_in(text: str, option: str) -> float:
+    """The seconds in an option's value, which is written as times in agent.yaml are.
+
+    Raises:
+        ConfigError: it is no time, or zero.
+    """
+    try:
+        return some_time(Scalar(text, understand(text)[0]))
+    except BadValue as error:
+        raise ConfigError(f"the value {error.what}", subject=option, remedy="write it as 90s, 10m or 1h") from error
 
 
 def size(scalar: Scalar) -> int:
