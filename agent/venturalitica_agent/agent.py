@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import sqlalchemy as sa
 
@@ -32,6 +33,7 @@ from venturalitica_agent.sandbox.launcher import Limits, Sandbox
 from venturalitica_agent.sandbox.own_metrics import enlist
 from venturalitica_agent.settings import Settings, StoreSettings
 from venturalitica_agent.settings.model import OnDrift
+from venturalitica_agent.state.config import ConfigRecord
 from venturalitica_agent.state.counters import Counters
 from venturalitica_agent.state.drift import DriftRecord
 from venturalitica_agent.state.ledger import Ledger
@@ -57,14 +59,16 @@ class Agent:
         stores: by id. in_force: the policies, and which runs each applies to.
         on_progress: called whenever an audit moved on; set it before `open`.
 
+    Args:
+        lent: the credentials that an agent before this one, in the same process, put into the environment.
+
     Raises:
         ConfigError: a policy, a rule or the state can't be used; nothing has been started then.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, lent: Mapping[str, str] = MappingProxyType({})) -> None:
         self.settings = settings
-        for name, value in settings.environment.items():
-            os.environ.setdefault(name, value)  # trackers' own clients read their credentials there
+        self.lent = _lend(settings.environment, lent)
         self._state_url = sa.make_url(settings.state)
         self._state = open_state(settings.state)
         self.ledger = Ledger(self._state)
@@ -72,6 +76,7 @@ class Agent:
         for refused in enlist(settings.cache.folder):
             log.warning("metric.refused", metric=refused.subject, reason=refused.what, remedy=refused.remedy)
         self.policy_record = PolicyRecord(self._state)
+        self.config_record = ConfigRecord(self._state)
         self.notary = Notary(keys_of(settings), Log(self._state), authority=_authority(settings))
         self.in_force = PoliciesInForce(settings.policies, self.policy_record, partial(rules_of, settings))
         self.stores: dict[str, AnyStore] = {}
@@ -269,6 +274,13 @@ class Agent:
             )
         file_name, content = source
         return parse_policy(content, file_name)
+
+
+def _lend(given: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
+    """Put credentials where trackers' own clients read them, unless somebody else did; returns what was put there."""
+    lent = {name: value for name, value in given.items() if os.environ.get(name, value) in (value, before.get(name))}
+    os.environ.update(lent)
+    return lent
 
 
 def keys_folder(settings: Settings) -> Path:

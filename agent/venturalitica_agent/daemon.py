@@ -1,4 +1,7 @@
-"""The service: opens everything, watches every store, and keeps the auditor fed until it is told to stop."""
+"""The service: opens everything, watches every store, and keeps the auditor fed until it is told to stop.
+
+Told to reload it builds the agent that the files now ask for, and only when that can be built the old one ends.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,6 +27,7 @@ from venturalitica_agent.domain.ledger import Entry, Phase
 from venturalitica_agent.domain.run import RunRef
 from venturalitica_agent.errors import AgentError, RetryableError
 from venturalitica_agent.logging import get_logger
+from venturalitica_agent.settings import Settings
 from venturalitica_agent.state.services import announced, services_folder
 from venturalitica_agent.stores.mlflow_file import MlflowFileStore
 from venturalitica_agent.stores.mlflow_sqlite import MlflowSqliteStore
@@ -59,20 +63,70 @@ class _Watched:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+Reread = Callable[[Mapping[str, str]], Settings]
+"""Reads the configuration again, with these variables of the environment."""
+
+
+class Orders:
+    """What signals ask of the service, whichever configuration it runs on just then."""
+
+    def __init__(self) -> None:
+        self.end = False
+        self.reload = False
+        self.given = threading.Event()
+
+    def listen(self) -> None:
+        """SIGTERM and SIGINT end the service, SIGHUP has it read its configuration again. For the main thread."""
+        signal.signal(signal.SIGTERM, self._end)
+        signal.signal(signal.SIGINT, self._end)
+        signal.signal(signal.SIGHUP, self._reload)
+
+    def _end(self, *_: object) -> None:
+        self.end = True
+        self.given.set()
+
+    def _reload(self, *_: object) -> None:
+        self.reload = True
+        self.given.set()
+
+
+def serve(settings: Settings, reread: Reread) -> None:
+    """Run the service until it is told to end, on one configuration after the other."""
+    orders = Orders()
+    orders.listen()
+    agent = Agent(settings)
+    agent.config_record.clear(_file_of(settings))
+    while (successor := Service(agent, orders, reread).run()) is not None:
+        _notify("WATCHDOG=1")  # the next turn of the work loop is one start away
+        for name in agent.lent.keys() - successor.lent.keys():
+            os.environ.pop(name, None)
+        agent = successor
+
+
+def _file_of(settings: Settings) -> str:
+    return str(settings.file or settings.folder)
+
+
 class Service:
     """Runs until `stop`. Threads: one per watched store, the engine's, the scheduler's, the page's, and the caller's.
+
+    Args:
+        reread: how to read the configuration again; None where only this one is meant.
 
     Raises:
         ConfigError: anyone could read the status page from another machine.
     """
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, orders: Orders | None = None, reread: Reread | None = None) -> None:
         self._agent = agent
+        self._orders = orders or Orders()
+        self._reread = reread
+        self._successor: Agent | None = None
         self._settings = agent.settings
         if self._settings.web.serve:
             read_access(self._settings)
         self._page: PageServer | None = None
-        self._wake = threading.Event()
+        self._wake = self._orders.given
         self._stopping = threading.Event()
         # One slow server must not keep the others waiting; a turn that was late is still wanted, once.
         self._scheduler = BackgroundScheduler(
@@ -90,11 +144,8 @@ class Service:
         self._stopping.set()
         self._wake.set()
 
-    def run(self) -> None:
-        """Blocks until `stop` (or SIGTERM, SIGINT when called in the main thread)."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: self.stop())
+    def run(self) -> Agent | None:
+        """Blocks until `stop` or an order; returns the agent to go on with when the configuration changed."""
         agent = self._agent
         agent.open()
         known = contextlib.ExitStack()
@@ -120,8 +171,10 @@ class Service:
             _notify("READY=1")
             self._work()
         finally:
-            log.info("service.stopping")
-            _notify("STOPPING=1")
+            self._stopping.set()
+            log.info("service.stopping", reloading=self._successor is not None)
+            if self._successor is None:
+                _notify("STOPPING=1")
             known.close()
             # A scheduler that is stopped while it hands out a job misses that job in its store, and says so with a
             # traceback. Paused it hands out none, and asking for its jobs waits for the one in its hands.
@@ -134,7 +187,38 @@ class Service:
                 if watched.watcher is not None:
                     watched.watcher.stop()
             agent.close()
-            log.info("service.stopped")
+            log.info("service.stopped", reloading=self._successor is not None)
+        return self._successor
+
+    def _reload(self, reread: Reread) -> None:
+        """Build the agent that the files now ask for. Where that can't be done, say why and go on as before."""
+        monotonic = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        _notify(f"RELOADING=1\nMONOTONIC_USEC={monotonic}")
+        agent, lent = self._agent, self._agent.lent
+        environ = {name: value for name, value in os.environ.items() if lent.get(name) != value}
+        try:
+            settings = reread(environ)
+            if settings.web.serve:
+                read_access(settings)
+            successor = Agent(settings, lent=lent)
+        except Exception as error:
+            for name in os.environ.keys() - environ.keys() - lent.keys():
+                del os.environ[name]  # a credential of the refused configuration
+            os.environ.update(lent)
+            known = isinstance(error, AgentError)
+            words = str(error.diagnostics()) if isinstance(error, AgentError) else type(error).__name__
+            log.warning("config.refused", reason=words, exc_info=None if known else error)
+            with self._surviving("config"):
+                agent.config_record.note_mistake(_file_of(self._settings), words, now=time.time())
+            _notify("STATUS=The changed configuration was refused; the one before it goes on.\nREADY=1")
+            return
+        self._successor = successor
+        with self._surviving("config"):
+            for record in (agent.config_record, successor.config_record):
+                record.clear(_file_of(settings))
+        log.info("config.reloaded", file=_file_of(settings))
+        _notify("STATUS=")
+        self._stopping.set()
 
     def _serve_page(self) -> None:
         """Serve the status page on a thread of its own. Audits don't need it, so they go on without it."""
@@ -157,8 +241,14 @@ class Service:
     def _work(self) -> None:
         """Settle, claim, rest; sleeps until something moved or becomes ready."""
         rescued_at = 0.0
-        while not self._stopping.is_set():
-            self._wake.clear()
+        while True:
+            self._wake.clear()  # before the looks at what was asked: an order that comes after them wakes the sleep
+            if self._stopping.is_set() or self._orders.end:
+                return
+            if self._orders.reload and self._reread is not None:
+                self._orders.reload = False
+                self._reload(self._reread)
+                continue
             now = time.time()
             with self._surviving("work"):
                 self._agent.auditor.settle()

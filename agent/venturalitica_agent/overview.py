@@ -18,6 +18,7 @@ from venturalitica_agent.policy.history import find
 from venturalitica_agent.policy.load import load_one_policy, load_policies, parse_policy
 from venturalitica_agent.policy.waivers import day_of, load_waivers, notices
 from venturalitica_agent.settings import Settings
+from venturalitica_agent.state.config import ConfigRecord
 from venturalitica_agent.state.drift import DriftRecord
 from venturalitica_agent.state.ledger import Ledger
 from venturalitica_agent.state.opening import open_state
@@ -63,6 +64,7 @@ def _overview(engine: sa.Engine, settings: Settings, limit: int) -> dict[str, An
             if stale(e, now=now, limit=settings.stale_running)
         ],
         "drift": DriftRecord(engine).incidents(limit),
+        "config": {"refused": list(ConfigRecord(engine).refused())},
         "policies": _policies(PolicyRecord(engine)),
         "waivers": _waivers(settings, now),
         "verdicts": dict(Counter(a.status for a in audited)),

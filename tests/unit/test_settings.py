@@ -340,3 +340,21 @@ def test_sizes(text: str, count: int) -> None:
 def test_what_is_not_a_size_is_refused(text: str) -> None:
     with pytest.raises(BadValue):
         size(Scalar(text, text))
+
+
+def test_what_systemd_hands_over_wins_over_the_file_and_loses_to_the_environment(tmp_path: Path) -> None:
+    handed = tmp_path / "handed"
+    handed.mkdir()
+    for name, value in {
+        "WANDB_API_KEY": "key\n",
+        "MLFLOW_TRACKING_TOKEN": "new",
+        "VENTURALITICA_WEB_PORT": "9000",
+    }.items():
+        (handed / name).write_text(value)
+    (handed / "another-service.pem").write_bytes(b"\xff")
+    (tmp_path / ".env").write_text("MLFLOW_TRACKING_TOKEN=old\nMLFLOW_TRACKING_USERNAME=ana\n")
+    (tmp_path / "agent.yaml").write_text("stores: [{mlflow: ./mlruns}]\npolicies: ./policies\n")
+    env = {"CREDENTIALS_DIRECTORY": str(handed), "WANDB_API_KEY": "real"}
+    settings = load_settings(None, env=env, cwd=tmp_path)
+    assert settings.environment == {"MLFLOW_TRACKING_TOKEN": "new", "MLFLOW_TRACKING_USERNAME": "ana"}
+    assert settings.web.port == 9000

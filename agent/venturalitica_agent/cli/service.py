@@ -30,13 +30,12 @@ from venturalitica_agent.settings import default_agent_yaml, seconds_in
 
 @app.command()
 def run(config: Config = None, verbose: Verbose = False) -> None:
-    """The service: audit every run that ends, until stopped."""
+    """The service: audit every run that ends, until stopped. SIGHUP has it read its configuration again."""
     our_logging.configure(verbose=verbose)
     settings = read_settings(config)  # a mistake in it is told before the slow imports
-    from venturalitica_agent.agent import Agent
-    from venturalitica_agent.daemon import Service
+    from venturalitica_agent.daemon import serve
 
-    Service(Agent(settings)).run()
+    serve(settings, lambda env: read_settings(config, env))
 
 
 @app.command()
@@ -133,6 +132,8 @@ def status(
             say(f"  {count} not audited: {clean(reason)}")
     verdicts = ", ".join(f"{n} {s}" for s, n in sorted(document["verdicts"].items())) or "none yet"
     say(f"due: {document['due']}   verdicts: {verdicts}")
+    for refused in document["config"]["refused"]:
+        say(clean(f"the changed configuration is not in force: {refused}"))
     for refused in document["policies"]["refused"]:
         say(clean(f"a changed policy is not in force: {refused}"))
     for notice in document["waivers"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -34,8 +34,8 @@ MOST_ROWS = 50
 _COLOURS = {"pass": "green", "fail": "red", "warn": "yellow", "inconclusive": "blue", "error": "magenta"}
 
 
-def read_settings(config: Path | None) -> Settings:
-    return load_settings(config, env=os.environ, cwd=Path.cwd())
+def read_settings(config: Path | None, env: Mapping[str, str] = os.environ) -> Settings:
+    return load_settings(config, env=env, cwd=Path.cwd())
 
 
 def print_json(document: Any) -> None:

@@ -1,4 +1,7 @@
-"""Variables: the real environment first, then the `.env` beside agent.yaml. Nothing here changes `os.environ`."""
+"""Variables: the real environment first, then systemd's credentials, then the `.env` beside agent.yaml.
+
+Nothing here changes `os.environ`.
+"""
 
 from __future__ import annotations
 
@@ -33,22 +36,28 @@ class Variables:
         self._real = {name: value for name, value in env.items() if value}
         self._cwd = cwd
         self._file = folder / ".env"
-        self._dotenv = {name: value for name, value in _read_dotenv(self._file).items() if name not in self._real}
+        self._handed = Path(self._real["CREDENTIALS_DIRECTORY"]) if "CREDENTIALS_DIRECTORY" in self._real else None
+        self._credentials = {n: v for n, v in _read_credentials(self._handed).items() if n not in self._real}
+        known = {*self._real, *self._credentials}
+        self._dotenv = {name: value for name, value in _read_dotenv(self._file).items() if name not in known}
 
     def get(self, name: str) -> Variable | None:
         if name in self._real:
             return Variable(name, self._real[name], "the environment", self._cwd)
+        if name in self._credentials:
+            return Variable(name, self._credentials[name], f"{self._handed}/{name}", self._cwd)
         if name in self._dotenv:
             return Variable(name, self._dotenv[name], str(self._file), self._file.parent)
         return None
 
     def credentials(self) -> dict[str, str]:
-        """What `.env` gives to trackers and the real environment doesn't."""
-        return {name: value for name, value in self._dotenv.items() if name.startswith(_CREDENTIALS)}
+        """What files give to trackers and the real environment doesn't."""
+        found = self._dotenv | self._credentials
+        return {name: value for name, value in found.items() if name.startswith(_CREDENTIALS)}
 
     def note_misspelt(self, known: list[str], mistakes: Mistakes) -> None:
         """Note variables of ours that are nobody's name but nearly one; others may belong to other programs."""
-        for name in sorted({*self._real, *self._dotenv}):
+        for name in sorted({*self._real, *self._credentials, *self._dotenv}):
             if not name.startswith(PREFIX) or name in known:
                 continue
             near = nearest(name.removeprefix(PREFIX), [k.removeprefix(PREFIX) for k in known], cutoff=0.8)
@@ -57,16 +66,28 @@ class Variables:
                 mistakes.add(Mistake(0, 0, name, "", what, PREFIX + near))
 
 
+def _read_credentials(folder: Path | None) -> dict[str, str]:
+    """What `LoadCredential=` hands over: a file for each variable that bears its name; others are somebody else's."""
+    if folder is None or not folder.is_dir():
+        return {}
+    files = [file for file in folder.iterdir() if file.name.startswith((PREFIX, *_CREDENTIALS))]
+    return {file.name: value for file in sorted(files) if (value := _text_of(file, "a credential").strip())}
+
+
 def _read_dotenv(file: Path) -> dict[str, str]:
     if not file.exists():
         return {}
-    content = read_file(file)
-    if len(content) > MAX_BYTES:
-        raise ConfigError("too large for a .env file", subject=str(file), remedy="keep only variables in it")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError("not UTF-8 text", subject=str(file), remedy="save it as UTF-8") from error
+    text = _text_of(file, "a .env file")
     # Without interpolation: a password may hold `$`.
     values = dotenv_values(stream=io.StringIO(text), interpolate=False)
     return {name: value for name, value in values.items() if value}
+
+
+def _text_of(file: Path, kind: str) -> str:
+    content = read_file(file)
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"too large for {kind}", subject=str(file), remedy="keep only variables in it")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError("not UTF-8 text", subject=str(file), remedy="save it as UTF-8") from error

@@ -210,6 +210,15 @@ drift_checks = sa.Table(
     sa.Column("restored", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
+# Why a changed configuration can't come into force; one row while it can't.
+config_mistakes = sa.Table(
+    "config_mistakes",
+    metadata,
+    sa.Column("file", sa.String(1024), primary_key=True),
+    sa.Column("words", sa.Text, nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+)
+
 # What only grows, for those who watch the service.
 counters = sa.Table(
     "counters",

@@ -39,6 +39,7 @@ METRICS = {
     "venturalitica_store_scanned_seconds": ("store", "Seconds since the last whole look at the store."),
     "venturalitica_store_lag_seconds": ("store", "How long the oldest waiting run of the store has waited."),
     "venturalitica_policy_refused": ("", "Policy folders whose present files can't come into force."),
+    "venturalitica_config_refused": ("", "1 while a changed configuration can't come into force, else 0."),
     telemetry.AUDITS: ("policy, status", "Verdicts that were published, each re-audit anew."),
     telemetry.RETRIES: ("error", "Audits that were put off to be tried again, by the kind of error."),
     telemetry.EVIDENCE: ("", "Bytes of evidence that were written."),
@@ -110,6 +111,7 @@ class _State(Collector):
         lags: dict[tuple[str, ...], float] = {(store,): max(0.0, now - waiting.get(store, now)) for store in known}
         yield _gauge("venturalitica_store_lag_seconds", lags)
         yield _gauge("venturalitica_policy_refused", {(): len(self._reader.refused_policies())})
+        yield _gauge("venturalitica_config_refused", {(): int(bool(self._reader.refused_config()))})
 
         so_far = counted_so_far(reading.engine)
         for name in _COUNTED:

@@ -83,7 +83,9 @@ class Overview(Document):
     stuck: Waiting
     running_too_long: int
     stores: tuple[StoreLight, ...]
-    notices: tuple[str, ...] = Field(description="sentences on refused policies and on waivers that end")
+    notices: tuple[str, ...] = Field(
+        description="sentences on refused configurations and policies and on waivers that end"
+    )
 
 
 class RunRow(Document):

@@ -9,6 +9,7 @@ from typing import Any
 
 from venturalitica_agent.domain.verdict import Status
 from venturalitica_agent.settings import Settings
+from venturalitica_agent.state.config import ConfigRecord
 from venturalitica_agent.state.listing import BadQuery, Key, Listing, Wanted
 from venturalitica_agent.state.reading import Queue, Reading, Tally, open_reading
 from venturalitica_agent.web import lights
@@ -69,7 +70,10 @@ class Reader:
             stuck=_waiting(queue for queue in queues if not queue.waits),
             running_too_long=reading.running_since_before(now - self.settings.stale_running),
             stores=self._stores(tallies, weeks),
-            notices=self._policies.notices(now),
+            notices=(
+                *(f"the changed configuration is not in force: {words}" for words in self.refused_config()),
+                *self._policies.notices(now),
+            ),
         )
 
     def _stores(self, tallies: Sequence[Tally], weeks: Sequence[float]) -> tuple[StoreLight, ...]:
@@ -128,6 +132,10 @@ class Reader:
 
     def policies(self) -> PoliciesPage:
         return self._policies.page(self.reading.decided_by(), time.time())
+
+    def refused_config(self) -> tuple[str, ...]:
+        """Why a changed configuration is not in force."""
+        return ConfigRecord(self._engine).refused()
 
     def refused_policies(self) -> tuple[str, ...]:
         """Why changed files of policies are not in force."""

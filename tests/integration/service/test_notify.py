@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from service_manager import SECONDS, Manager
 from service_unit import service_section
 
 POLICY = """\
@@ -51,7 +48,6 @@ status: 1
 tags: []
 user_id: someone
 """
-SECONDS = 60.0
 
 
 @pytest.fixture
@@ -63,42 +59,6 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "tiny.yaml").write_text(POLICY)
     (tmp_path / "agent.yaml").write_text(CONFIG)
     return tmp_path
-
-
-class Manager:
-    """systemd's end of the notification socket."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        self.heard: list[str] = []
-
-    def hear(self, count: int, state: str) -> None:
-        """Listen until `state` was heard `count` times."""
-        deadline = time.monotonic() + SECONDS
-        while self.heard.count(state) < count:
-            self._socket.settimeout(max(0.01, deadline - time.monotonic()))
-            self.heard += self._socket.recv(4096).decode().splitlines()
-
-    def silent(self) -> bool:
-        """Whether nothing waits to be heard."""
-        try:
-            return not self._socket.recv(4096, socket.MSG_DONTWAIT | socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-@pytest.fixture
-def manager() -> Iterator[Manager]:
-    """A socket in the file system, with a short name: 107 bytes at most."""
-    with tempfile.TemporaryDirectory(prefix="notify-") as short:
-        manager = Manager(f"{short}/notify")
-        yield manager
-        manager.close()
 
 
 def start(folder: Path, address: str) -> subprocess.Popen[bytes]:

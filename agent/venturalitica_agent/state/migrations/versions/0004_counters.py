@@ -1,4 +1,4 @@
-"""Counters"""
+"""Counters, and why a configuration is refused"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,5 +17,12 @@ def upgrade() -> None:
         sa.Column("labels", sa.String(length=512), nullable=False),
         sa.Column("value", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("name", "labels"),
+    )
+    op.create_table(
+        "config_mistakes",
+        sa.Column("file", sa.String(length=1024), nullable=False),
+        sa.Column("words", sa.Text(), nullable=False),
+        sa.Column("since", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("file"),
     )
     # ### end Alembic commands ###
