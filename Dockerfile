@@ -6,6 +6,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY agent agent
 COPY policies policies
 COPY examples examples
+COPY systemd systemd
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /dist .
 # pip compiles bytecode as it installs; without that each cold sandbox would take two seconds longer.
 RUN python3 -m venv /opt/venturalitica-agent \

@@ -2,9 +2,10 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+PREFIX ?= /opt/venturalitica-agent
 export PYTHON
 
-.PHONY: demo test fuzz soak lint bench clean
+.PHONY: demo test fuzz soak lint bench install clean
 
 demo: ## real models on real data, audited; VENTURALITICA_DEMO_DIR=folder keeps everything
 	@scripts/bootstrap
@@ -31,6 +32,11 @@ lint: ## the checks that run nothing
 bench: ## latency and cost, measured here and now
 	@scripts/bootstrap dev
 	$(BIN)/python -m tests.benchmarks
+
+install: ## as root: the program below $(PREFIX) and its systemd service; README and docs/running-as-a-service.md
+	$(PYTHON) -m venv $(PREFIX)
+	$(PREFIX)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt .
+	$(PREFIX)/bin/venturalitica-agent service install
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

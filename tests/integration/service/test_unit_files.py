@@ -82,15 +82,16 @@ def test_the_user_of_the_unit_is_the_one_that_is_made() -> None:
     (line,) = [shlex.split(line) for line in text.splitlines() if line and not line.startswith("#")]
     kind, name, _id, _title, home, shell = line
     assert (kind, name, shell) == ("u", service["User"], "/usr/sbin/nologin")
-    assert home == f"/var/lib/{service['StateDirectory']}"
+    assert home == f"/var/lib/{service['StateDirectory'].removesuffix('/%i')}"
 
 
 def test_the_example_configuration_keeps_to_the_folders_of_the_unit(tmp_path: Path) -> None:
     """It loads, and it writes only where the unit lets the service write."""
     service = service_section()
     settings = load_settings(ROOT / "systemd" / "agent.yaml", env={}, cwd=tmp_path)
-    assert settings.state == f"sqlite:////var/lib/{service['StateDirectory']}/agent.db"
-    assert settings.cache.folder == Path("/var/cache", service["CacheDirectory"])
+    state, cache = (service[name].removesuffix("/%i") for name in ("StateDirectory", "CacheDirectory"))
+    assert settings.state == f"sqlite:////var/lib/{state}/agent.db"
+    assert settings.cache.folder == Path("/var/cache", cache)
 
 
 def test_the_image_is_built_from_what_the_ignore_file_lets_in() -> None:
