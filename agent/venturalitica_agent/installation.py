@@ -28,6 +28,7 @@ class Installation:
         program: the command that the unit starts.
         root: what the paths of a machine-wide service start from, "/" but for who builds a package.
         user_config: the user's folder of configurations, for a service of one user; else None.
+        interpreter: the Python behind it, links followed.
         instance: a name where there is a service for each of several configurations; else "".
 
     Raises:
@@ -38,6 +39,7 @@ class Installation:
     root: Path = Path("/")
     user_config: Path | None = None
     instance: str = ""
+    interpreter: Path = Path("/usr/bin/python3")
 
     def __post_init__(self) -> None:
         if self.instance and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", self.instance):
@@ -52,11 +54,13 @@ class Installation:
                 subject=str(self.program),
                 remedy="install the program into /opt/venturalitica-agent",
             )
-        if self.user_config is None and any(self.program.is_relative_to(home) for home in _HOMES):
+        closed = [p for p in (self.program, self.interpreter) if any(p.is_relative_to(home) for home in _HOMES)]
+        if self.user_config is None and self.root == Path("/") and closed:
             raise ConfigError(
                 "the service could not reach the program: the homes are closed to it",
-                subject=str(self.program),
-                remedy="install the program into /opt/venturalitica-agent, or install the service with --user",
+                subject=str(closed[0]),
+                remedy="install the program into /opt/venturalitica-agent with a Python of the machine (make install "
+                "PYTHON=/usr/bin/python3), or install the service with --user",
             )
 
     @property

@@ -56,7 +56,8 @@ def uninstall(user: User = False, instance: Instance = "", root: Root = Path("/"
 def _installation(user: bool, instance: str, root: Path) -> Installation:
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     program = Path(sys.executable).with_name("venturalitica-agent")
-    return Installation(program, root.absolute(), home if user else None, instance)
+    python = Path(sys.executable).resolve()
+    return Installation(program, root.absolute(), home if user else None, instance, python)
 
 
 def _call(command: list[str]) -> None:

@@ -100,13 +100,19 @@ def test_an_instance_has_a_name_that_a_path_and_a_unit_can_hold(tmp_path: Path, 
         Installation(PROGRAM, tmp_path, instance=name)
 
 
+def test_a_python_that_lies_in_a_home_is_refused() -> None:
+    """The program's own folder may be open and the interpreter that its links lead to not."""
+    with pytest.raises(ConfigError, match="homes are closed"):
+        Installation(PROGRAM, interpreter=Path("/root/.pyenv/versions/3.11/bin/python3.11"))
+
+
 @pytest.mark.parametrize(
     ("program", "reason"),
     [("/home/ana/.venv/bin/venturalitica-agent", "homes are closed"), ("/opt/a b/venturalitica-agent", "character")],
 )
-def test_a_program_that_the_unit_can_not_start_is_refused(tmp_path: Path, program: str, reason: str) -> None:
+def test_a_program_that_the_unit_can_not_start_is_refused(program: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
-        Installation(Path(program), tmp_path)
+        Installation(Path(program))
 
 
 def test_the_makefile_installs_the_program_where_the_units_expect_it() -> None:
