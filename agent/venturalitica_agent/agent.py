@@ -6,6 +6,7 @@ import os
 import shlex
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +25,7 @@ from venturalitica_agent.detect.reconcile import Reconciler
 from venturalitica_agent.domain.policy import Policy, Selector
 from venturalitica_agent.domain.run import AUDIT_RUN, RunRef
 from venturalitica_agent.domain.subject import DataPlan
-from venturalitica_agent.errors import ConfigError, PermanentError, SandboxUnavailable, StoreUnavailable
+from venturalitica_agent.errors import ConfigError, PermanentError, SandboxClosed, SandboxUnavailable, StoreUnavailable
 from venturalitica_agent.fetch.cache import Cache
 from venturalitica_agent.logging import clean, get_logger
 from venturalitica_agent.pipeline import World
@@ -87,7 +88,6 @@ class Agent:
         self.on_progress: Callable[[], None] = lambda: None
         self._sandbox_facts: Mapping[str, str] | None = None
         self._proving = threading.Lock()
-        self._closing = False
 
     # -- stores ---------------------------------------------------------------------------------------------
     def _open_stores(self) -> None:
@@ -199,7 +199,7 @@ class Agent:
             raise
 
     def close(self) -> None:
-        self._closing = True
+        self.auditor.release()
         self.engine.close()
         self.sandbox.close()
         self.telemetry.close()
@@ -215,6 +215,10 @@ class Agent:
         Args:
             runs: how many will be audited, for who knows: no more workers than these wait in vain.
         """
+        with suppress(SandboxClosed):  # the agent ended meanwhile
+            self._prepare(runs)
+
+    def _prepare(self, runs: int | None) -> None:
         try:  # a worker imports on in a process of its own, while we import here
             self.sandbox.warm(self.settings.sandbox.warm, at_most=runs)
         except SandboxUnavailable as error:
@@ -224,14 +228,17 @@ class Agent:
         self.sandbox_facts()
 
     def sandbox_facts(self) -> Mapping[str, str]:
-        """Tier and profile of the sandbox, proven once per process by a canary; empty when there is none."""
+        """Tier and profile of the sandbox, proven once per process by a canary; empty when there is none.
+
+        Raises:
+            SandboxClosed: the agent is stopping.
+        """
         with self._proving:
             if self._sandbox_facts is None:
                 try:
                     info = self.sandbox.proven()
                 except SandboxUnavailable as error:
-                    if not self._closing:
-                        log.warning("sandbox.unavailable", reason=error.what, remedy=error.remedy)
+                    log.warning("sandbox.unavailable", reason=error.what, remedy=error.remedy)
                     return {}
                 self._sandbox_facts = {"tier": info.tier, "profile": info.profile, "detail": info.detail}
             return self._sandbox_facts

@@ -29,6 +29,7 @@ from venturalitica_agent.errors import (
     RetryableError,
     RunChanged,
     RunGone,
+    SandboxClosed,
 )
 from venturalitica_agent.logging import get_logger
 from venturalitica_agent.policy.waivers import Waivers, day_of, notices
@@ -86,6 +87,7 @@ class Auditor:
         self._world = world
         self._telemetry = world.telemetry
         self._aside = aside
+        self._ending = False
         self._on_progress = on_progress
         self._clock = clock
         self._experiments: dict[str, tuple[float, Mapping[str, str]]] = {}
@@ -202,10 +204,12 @@ class Auditor:
                 decisions = pipeline.audit(job, step, self._world)
         except (RunChanged, RunGone) as error:
             self._look_again(job, error)
-        except RetryableError as error:
-            self._failed(job, error, counts=not isinstance(error, Away))
         except Exception as error:  # noqa: BLE001 -- whatever it is, the run must get a verdict or a reason
-            self._failed(job, error, counts=True)
+            if self._ending or isinstance(error, SandboxClosed):
+                # Nothing is noted: the job is still claimed, and whoever has the state next goes on with it.
+                log.info("audit.released", run=job.run_id, job=job.id)
+            else:
+                self._failed(job, error, counts=not isinstance(error, Away))
         else:
             for decision in decisions:
                 log.info(
@@ -219,6 +223,10 @@ class Auditor:
                 )
             self._done(job)
         self._on_progress()
+
+    def release(self) -> None:
+        """The service ends or reloads: what goes wrong with the jobs in hand says nothing of them from now on."""
+        self._ending = True
 
     def _done(self, job: AuditJob) -> None:
         entry = self._ledger.get(job.store, job.run_id)

@@ -88,6 +88,10 @@ class SandboxUnavailable(PermanentError):
     """No sandbox can be made here; no model is ever loaded without one."""
 
 
+class SandboxClosed(Away):
+    """The agent is stopping and takes the sandbox with it: this says nothing of the model."""
+
+
 class SandboxError(PermanentError):
     """The sandboxed model failed, overran a limit, or answered with something that is not a prediction."""
 

@@ -8,6 +8,7 @@ a core, and starting it again takes a tenth of a second.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import threading
 import time
@@ -111,6 +112,8 @@ class Engine:
         """Stop; jobs in hand are taken up again at the next `open`."""
         with self._mutex:
             if self._awake:
+                # A job that is cut off can't tell DBOS its end, which DBOS would report with a traceback.
+                logging.getLogger("dbos").setLevel(logging.CRITICAL)
                 DBOS.destroy(workflow_completion_timeout_sec=_PATIENCE if self._active else 0)
                 self._awake = False
         if self._lock_fd is not None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from venturalitica_agent.domain.subject import ModelSubject, Predictions
-from venturalitica_agent.errors import SandboxError, SandboxKilled, SandboxUnavailable
+from venturalitica_agent.errors import AgentError, SandboxClosed, SandboxError, SandboxKilled, SandboxUnavailable
 from venturalitica_agent.sandbox import answer, handoff, profile
 from venturalitica_agent.sandbox.failures import explained
 from venturalitica_agent.sandbox.handoff import Features
@@ -158,7 +158,11 @@ class Sandbox:
         key = profile.variant(), self.limits
         with _PROVING:
             if key not in _PROVEN:
-                _PROVEN[key] = self.probe()
+                try:
+                    _PROVEN[key] = self.probe()
+                except SandboxUnavailable as error:
+                    self._blame(error)
+                    raise
             return _PROVEN[key]
 
     def warm(self, n: int = 1, *, at_most: int | None = None) -> None:
@@ -193,6 +197,7 @@ class Sandbox:
         Raises:
             SandboxError: the model failed, overran a limit or answered with something that isn't predictions.
             SandboxUnavailable: there is no sandbox to load it in. What reading `features` raises comes through.
+            SandboxClosed: it was closed meanwhile.
         """
         return self.predict_also(model, features, ())[0]
 
@@ -233,6 +238,7 @@ class Sandbox:
                     self._on_kill(found.limit)
                 told.append(found)
         except (SandboxError, SandboxUnavailable) as error:
+            self._blame(error)
             if isinstance(error, SandboxKilled):
                 self._on_kill(error.limit)
             if isinstance(error, SandboxError):
@@ -240,7 +246,8 @@ class Sandbox:
             told = told or [error]
         finally:
             worker.close()
-            with contextlib.suppress(SandboxUnavailable):  # this answer stands; the next prediction says it itself
+            # This answer stands; the next prediction says it itself.
+            with contextlib.suppress(SandboxUnavailable, SandboxClosed):
                 self._refill()
         return told
 
@@ -277,21 +284,31 @@ class Sandbox:
         Raises:
             SandboxError: it overran a limit or ended without an answer. What `stage` raises comes through.
             SandboxUnavailable: there is no sandbox to run it in.
+            SandboxClosed: it was closed meanwhile.
         """
-        self.proven()
-        worker = self._start(script, self.limits.for_rows(rows), who)
+        worker = None
         try:
+            self.proven()
+            worker = self._start(script, self.limits.for_rows(rows), who)
             stage(worker.slot)
             worker.await_ready()
             return worker.ask()
-        except SandboxKilled as error:
-            self._on_kill(error.limit)
+        except (SandboxError, SandboxUnavailable) as error:
+            self._blame(error)
+            if isinstance(error, SandboxKilled):
+                self._on_kill(error.limit)
             raise
         finally:
-            worker.close()
+            if worker is not None:
+                worker.close()
+
+    def _blame(self, error: AgentError) -> None:
+        """Go on with what went wrong, unless it went wrong because this sandbox was closed: that ends every worker."""
+        if self._closed:
+            raise _closed() from error
 
     def close(self) -> None:
-        """End the waiting workers, remove the working folder. Idempotent; not while a prediction is under way."""
+        """End every worker, remove the working folder. Idempotent. A prediction under way ends with SandboxClosed."""
         with self._guard:
             if self._closed:
                 return
@@ -305,9 +322,7 @@ class Sandbox:
         try:
             started = self._starter.submit(Worker, script, self._folder, limits or self.limits, who)
         except RuntimeError as error:
-            raise SandboxUnavailable(
-                "the sandbox is closed", remedy="The agent is stopping; start it again."
-            ) from error
+            raise _closed() from error
         return started.result()
 
     def _take(self, limits: Limits) -> Worker:
@@ -336,6 +351,10 @@ class Sandbox:
                     self._waiting.append(worker)
             if not wanted:
                 worker.close()
+
+
+def _closed() -> SandboxClosed:
+    return SandboxClosed("the sandbox is closed", remedy="The agent is stopping; start it again.")
 
 
 def _holes(report: dict[str, Any]) -> list[str]:

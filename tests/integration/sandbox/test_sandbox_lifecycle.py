@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from venturalitica_agent.errors import SandboxUnavailable
+from venturalitica_agent.errors import SandboxClosed, SandboxUnavailable
 from venturalitica_agent.sandbox import process, profile
 from venturalitica_agent.sandbox.launcher import Limits, Sandbox
 
@@ -165,5 +165,5 @@ def test_closed_umask_of_a_service_does_not_lock_the_model_out(tmp_path, save, f
 def test_closed_sandbox_predicts_nothing(tmp_path, save, frame) -> None:
     sandbox = Sandbox(workdir=tmp_path / "work")
     sandbox.close()
-    with pytest.raises(SandboxUnavailable, match="the sandbox is closed"):
+    with pytest.raises(SandboxClosed, match="the sandbox is closed"):
         sandbox.predict(save(LogisticRegression()), frame)
