@@ -125,7 +125,12 @@ class Installation:
         return written, [path for path in left if path.exists()]
 
     def uninstall(self) -> list[Path]:
-        """Remove what systemd reads; configuration, state and cache stay. Returns what was removed."""
+        """Remove what systemd reads; configuration, state and cache stay. Returns what was removed.
+
+        The unit that instances share stays while another one has a configuration.
+        """
+        if self.instance and any(file.parent != self.config for file in self.config.parent.glob("*/agent.yaml")):
+            return []
         shared = self.root / "etc" / "sysusers.d" / f"{NAME}.conf"  # files are owned by that user
         ours = [path for path in self.units() if path != shared and path.exists()]
         removed = [path for path in ours if path.read_text(encoding="utf-8").startswith(_MARK)]

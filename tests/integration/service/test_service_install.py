@@ -94,6 +94,16 @@ def test_uninstall_leaves_what_people_wrote(tmp_path: Path) -> None:
     assert {"etc/venturalitica-agent/agent.yaml", "etc/sysusers.d/venturalitica-agent.conf"} <= left
 
 
+def test_instances_share_their_unit_and_the_last_one_takes_it_along(tmp_path: Path) -> None:
+    loans, claims = (Installation(PROGRAM, tmp_path, instance=name) for name in ("loans", "claims"))
+    (unit,) = [path for path in loans.install()[0] if path.name == "venturalitica-agent@.service"]
+    claims.install()
+    assert loans.uninstall() == []
+    assert unit.exists()
+    shutil.rmtree(loans.config)
+    assert claims.uninstall() == [unit]
+
+
 @pytest.mark.parametrize("name", ["../up", "a b", "%h", "-x", "a" * 65])
 def test_an_instance_has_a_name_that_a_path_and_a_unit_can_hold(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="can't be named so"):
