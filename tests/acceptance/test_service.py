@@ -25,7 +25,7 @@ def test_runs_that_end_are_audited_tagged_and_proven(served: Served, kind: str, 
     bad = training.train(uri, good=False)
     eventually(lambda: training.status(uri, bad) is not None, workplace=served.place)
     assert training.status(uri, bad) == "fail", training.findings(uri, bad)
-    assert training.search(uri, "pass") == {good}
+    assert {good, bad} & training.search(uri, "pass") == {good}  # other tests train runs for the same service
     assert training.search(uri, "fail") == {bad}
     assert training.run_info(uri, good) == before
 
