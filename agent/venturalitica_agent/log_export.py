@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -44,13 +44,11 @@ def export_log(settings: Settings, folder: Path, *, commit: bool = False) -> tup
         LogRewritten: the folder holds a log that is not the beginning of this one.
         ConfigError: there is no log yet, the folder can't be written, or it is in no Git repository.
     """
-    entries = _entries(settings)
+    entries = log_entries(settings)
     before = _published(folder, entries)
     try:
-        _write_log(folder, entries)
-        for name, text in Keys(keys_folder(settings)).public().items():
-            _write(folder / KEYS / f"{name}.pub", text.encode())
-        _write(folder / HEAD, entries[-1].checkpoint.encode())
+        for path, content in log_files(settings, entries):
+            _write(folder / path, content)
     except OSError as error:
         raise ConfigError(
             f"the log can't be written there: {error.strerror}",
@@ -72,7 +70,7 @@ def publish_head(settings: Settings, experiment: str) -> dict[str, int]:
         LogRewritten: one of them isn't. StoreUnavailable: a store doesn't answer.
         ConfigError: there is no log yet, or no MLflow store.
     """
-    entries = _entries(settings)
+    entries = log_entries(settings)
     now = read_checkpoint(entries[-1].checkpoint)
     leaves = [merkle.leaf_hash(entry.content) for entry in entries]
     found = {}
@@ -90,7 +88,8 @@ def publish_head(settings: Settings, experiment: str) -> dict[str, int]:
     return found
 
 
-def _entries(settings: Settings) -> Sequence[LogEntry]:
+def log_entries(settings: Settings) -> Sequence[LogEntry]:
+    """The whole log of this state. Raises ConfigError when it is empty."""
     engine = open_state(settings.state)
     try:
         entries = tuple(Log(engine).entries())
@@ -135,13 +134,15 @@ def _published(folder: Path, entries: Sequence[LogEntry]) -> int:
     return there.checkpoint.size
 
 
-def _write_log(folder: Path, entries: Sequence[LogEntry]) -> None:
+def log_files(settings: Settings, entries: Sequence[LogEntry]) -> Iterator[tuple[str, bytes]]:
+    """What a published log consists of, by path, its head last."""
     leaves = [merkle.leaf_hash(entry.content) for entry in entries]
-    for path, content in tiles(leaves):
-        _write(folder / path, content)
+    yield from tiles(leaves)
     for start in range(0, len(entries), WIDTH):
-        path, content = entry_bundle(start // WIDTH, [entry.content for entry in entries[start : start + WIDTH]])
-        _write(folder / path, content)
+        yield entry_bundle(start // WIDTH, [entry.content for entry in entries[start : start + WIDTH]])
+    for name, text in Keys(keys_folder(settings)).public().items():
+        yield f"{KEYS}/{name}.pub", text.encode()
+    yield HEAD, entries[-1].checkpoint.encode()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -30,6 +30,7 @@ from venturalitica_agent.state.records import AuditRecord, Records
 from venturalitica_agent.stores.base import Store
 from venturalitica_agent.stores.opening import WandbServer, open_configured
 from venturalitica_verify import Check, Outcome, verify_bundle, verify_path
+from venturalitica_verify.archive import is_archive, verify_archive
 from venturalitica_verify.bundle import PROOF, attempt
 from venturalitica_verify.folder import find_bundles, read_bundle
 from venturalitica_verify.keys import by_id
@@ -48,22 +49,26 @@ def known_keys(settings: Settings) -> Sequence[bytes]:
     return [text.encode() for text in Keys(keys_folder(settings)).public().values()]
 
 
-def verify_folder(
+def verify_given(
     path: Path, keys: Sequence[bytes], log: Path | None = None, authorities: Sequence[bytes] = ()
 ) -> Checked:
-    """Everything that can be checked of the bundles at or below a folder, offline.
+    """Everything that can be checked of an exported archive, or of the bundles at or below a folder, offline.
 
     Args:
-        log: a copy of the log that the service published.
+        log: a copy of the log that the service published; an archive has its own.
         authorities: certificates (PEM) that are trusted to give the time.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: it is neither.
     """
-    found = verify_path(path, keys, log, authorities)
+    if is_archive(path):
+        return verify_archive(
+            path, keys, authorities, also=lambda folder: [attempt("rules", partial(_of_folder, folder))]
+        )
+    found = verify_path(path, keys, log, authorities) if path.is_dir() else {}
     if not found:
         raise ConfigError(
-            "there is no evidence in this folder", subject=str(path), remedy="name the folder of a bundle"
+            "there is no evidence in it", subject=str(path), remedy="name a folder of evidence or an exported archive"
         )
     for folder in find_bundles(path):
         found[str(folder)].append(attempt("rules", partial(_of_folder, folder)))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import re
 import shutil
 import sqlite3
 import subprocess
+import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -189,10 +194,12 @@ def test_a_history_that_was_written_anew_shows_in_old_bundles(
         db.executescript("DELETE FROM log_entries; DELETE FROM log_heads")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     settings = load_settings(None, env={}, cwd=place.folder)
-    again = Notary(Keys(keys_folder(settings)), Log(open_state(settings.state)))
+    state = open_state(settings.state)
+    again = Notary(Keys(keys_folder(settings)), Log(state))
     again.note_key()
     for n in range(10):
         again.note_policy("tiny@1.0", f"{n}", float(n))
+    state.dispose()  # else its journal outlives the database that the next test gets back
     found = broken([audited[1][1]])
     assert found.keys() == {"log entry"}
 
@@ -215,6 +222,123 @@ def test_an_auditor_s_folder_is_enough(place: Workplace, audited: tuple[Workplac
     with (folder / "model" / "MLmodel").open("a") as file:
         file.write("\n")
     assert outcomes() == {Outcome.OK, Outcome.FAIL}
+
+
+# -- one archive for the auditor ------------------------------------------------------------------------------------
+def checks_of(archive: Path, *more: str, code: int = 0) -> dict[str, str]:
+    """Of the archive itself and its log: the check's name and its outcome."""
+    document = json.loads(command("verify", str(archive), *more, "--json", code=code))
+    own = [rows for name, rows in document["checked"].items() if name in (str(archive), f"{archive}: log")]
+    return {row["name"]: row["outcome"] for rows in own for row in rows}
+
+
+def rewritten(archive: Path, target: Path, change: Callable[[dict[str, bytes]], object]) -> Path:
+    """A copy of an archive with other content, and sums that fit it."""
+    with zipfile.ZipFile(archive) as packed:
+        files = {name: packed.read(name) for name in packed.namelist()}
+    change(files)
+    sums = {name: sha256(content).hexdigest() for name, content in files.items() if name != "SHA256SUMS"}
+    files["SHA256SUMS"] = "".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode()
+    with zipfile.ZipFile(target, "w") as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+    return target
+
+
+def test_everything_is_one_archive_that_a_stranger_checks(
+    place: Workplace, audited: tuple[Workplace, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "a.zip", tmp_path / "b.zip"
+    assert "2 verdicts about 2 runs" in command("export", str(first), "--all")
+    command("export", str(second), "--all")
+    assert first.read_bytes() == second.read_bytes()
+    key = tmp_path / "trusted.pub"
+    key.write_text(command("key", "export", "--all"))
+    monkeypatch.chdir(tmp_path)
+    assert subprocess.run(["unzip", "-q", first, "-d", "out"], check=False).returncode == 0
+    assert subprocess.run(["sha256sum", "--quiet", "--check", "SHA256SUMS"], cwd="out", check=False).returncode == 0
+    good, bad = audited[1]
+    page = Path("out/index.html").read_text()
+    assert all((Path("out") / link).is_file() for link in re.findall(r'href="([^"]+)"', page))
+    assert page.count("/report.html") == 2
+    for run in (good, bad):
+        theirs, ours = evidence_folder(place, run), next(Path("out").glob(f"runs/*/{run}/venturalitica/tiny/*"))
+        same = filecmp.cmpfiles(theirs, ours, [p.relative_to(theirs) for p in theirs.rglob("*") if p.is_file()], False)
+        assert len(same[0]) > 8
+        assert same[1:] == ([], [])
+    keys = [part + "-----END PUBLIC KEY-----\n" for part in key.read_text().split("-----END PUBLIC KEY-----\n")[:-1]]
+    trusted = [argument for n, text in enumerate(keys) for argument in ("--key", written(tmp_path / f"{n}.pub", text))]
+    alone = [sys.executable, "-m", "venturalitica_verify", str(first), *trusted]
+    done = subprocess.run(alone, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert checks_of(first, *trusted) == {"files": "ok", "index": "ok", "complete": "ok", "log": "ok"}
+
+
+def written(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_an_export_has_what_was_asked_for(
+    place: Workplace, audited: tuple[Workplace, list[str]], tmp_path: Path
+) -> None:
+    def runs(*asked: str) -> set[str]:
+        command("export", str(tmp_path / "some.zip"), *asked)
+        with zipfile.ZipFile(tmp_path / "some.zip") as packed:
+            return {run["run_id"] for run in json.loads(packed.read("index.json"))["runs"]}
+
+    today, tomorrow = (f"{datetime.now(UTC) + timedelta(days=n):%Y-%m-%d}" for n in (0, 1))
+    assert runs(audited[1][0]) == {audited[1][0]}
+    assert runs("--experiment", "*") == set(audited[1])
+    assert runs("--from", today, "--to", tomorrow) == set(audited[1])
+    for nothing in (("--from", tomorrow), ("--experiment", "other"), ("0" * 32,), (), ("--all", "--from", today)):
+        with pytest.raises(ConfigError):
+            CliRunner().invoke(app, ["export", str(tmp_path / "no.zip"), *nothing], catch_exceptions=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["some.zip"]
+
+
+def test_an_export_says_what_it_could_not_have(
+    place: Workplace, audited: tuple[Workplace, list[str]], tmp_path: Path
+) -> None:
+    archive, (good, bad) = tmp_path / "a.zip", audited[1]
+    report = evidence_folder(place, good) / "report.md"
+    report.write_text("something else")
+    (evidence_folder(place, bad) / "evidence.json").unlink()
+    told = json.loads(command("export", str(archive), "--all", "--json", code=3))
+    assert len(told["problems"]) == 2
+    assert any(f"run {good}: " in words and "report.md is not what was written" in words for words in told["problems"])
+    assert any(f"run {bad}: " in words and "no such file" in words for words in told["problems"])
+    document = json.loads(command("verify", str(archive), "--json", code=3))
+    assert [row["outcome"] for row in document["checked"][str(archive)]].count("not checkable") == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "broken_check"),
+    [
+        (lambda files: files.pop(next(n for n in files if n.endswith("report.md"))), "files"),
+        (lambda files: [files.pop(n) for n in list(files) if n.startswith("runs/")], "index"),
+        (lambda files: files.update({"runs/x/evidence.json": b"{}"}), "index"),
+        (lambda files: files.update({"index.json": files["index.json"].replace(b'"fail"', b'"pass"')}), "index"),
+        (lambda files: files.update({"index.json": b"[]"}), "index"),
+        (lambda files: files.pop("log/checkpoint"), "complete"),
+        (
+            lambda files: (
+                [files.pop(n) for n in list(files) if n.startswith("runs/")],
+                files.update({"index.json": json.dumps(json.loads(files["index.json"]) | {"runs": []}).encode()}),
+            ),
+            "complete",
+        ),
+    ],
+)
+def test_a_changed_archive_shows_even_with_sums_that_fit(
+    place: Workplace, tmp_path: Path, change: Callable[[dict[str, bytes]], object], broken_check: str
+) -> None:
+    command("export", str(tmp_path / "a.zip"), "--all")
+    with_key = [a for p in (place.folder / ".venturalitica" / "keys").glob("*.pub") for a in ("--key", str(p))]
+    changed = rewritten(tmp_path / "a.zip", tmp_path / "b.zip", change)
+    document = json.loads(command("verify", str(changed), *with_key, "--json", code=1))
+    wrong = {row["name"] for rows in document["checked"].values() for row in rows if row["outcome"] == "FAIL"}
+    assert broken_check in wrong or broken_check == "files", document
 
 
 # -- the page for auditors ----------------------------------------------------------------------------------------

@@ -130,10 +130,10 @@ class Workplace:
         finally:
             stop(process)
 
-    def events(self, name: str) -> list[dict[str, Any]]:
+    def events(self, *names: str) -> list[dict[str, Any]]:
         lines = (self.folder / "agent.log").read_text().splitlines()
         events = [json.loads(line) for line in lines if line.startswith("{")]
-        return [event for event in events if event["event"] == name]
+        return [event for event in events if event["event"] in names]
 
     def await_log(self, name: str, *, count: int = 1, seconds: float = 90) -> None:
         eventually(lambda: (self.folder / "agent.log").exists() and len(self.events(name)) >= count, seconds, self)

@@ -1,8 +1,9 @@
-"""What the auditor runs: check evidence; the keys that it is signed with."""
+"""What the auditor runs: check evidence, take it away; the keys that it is signed with; the log."""
 
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from venturalitica_agent.cli.terminal import (
     AsJson,
     Config,
     print_json,
+    progress,
     read_settings,
     say,
 )
@@ -25,11 +27,14 @@ app.add_typer(key_app, name="key")
 log_app = typer.Typer(help="The log of everything that was decided.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(log_app, name="log")
 
+_DAY = 86_400.0
+
 
 @app.command()
 def verify(
     targets: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATH|RUN]...", help="Folders of evidence, run ids or their links.")
+        list[str] | None,
+        typer.Argument(metavar="[PATH|RUN]...", help="Folders of evidence, exported archives, run ids or their links."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every run that has a verdict.")] = False,
     keys: Annotated[
@@ -54,20 +59,20 @@ def verify(
     """
     our_logging.configure()
     from venturalitica_agent.once import run_named
-    from venturalitica_agent.verification import known_keys, verify_folder, verify_runs
+    from venturalitica_agent.verification import known_keys, verify_given, verify_runs
     from venturalitica_verify.outcome import document, exit_code, line
     from venturalitica_verify.paths import verify_log
 
-    folders = [Path(target) for target in targets or () if Path(target).is_dir()]
-    runs = [run_named(target, words=True)[0] for target in targets or () if not Path(target).is_dir()]
-    if not (folders or runs or every or log):
-        raise ConfigError("nothing was named to verify", remedy="name a folder of evidence or a run, or give --all")
+    paths = [Path(target) for target in targets or () if Path(target).exists()]
+    runs = [run_named(target, words=True)[0] for target in targets or () if not Path(target).exists()]
+    if not (paths or runs or every or log):
+        raise ConfigError("nothing was named to verify", remedy="name evidence or a run, or give --all")
     offline = not (runs or every) and config is None and not Path("agent.yaml").exists()
     settings = None if offline else read_settings(config)
     trusted = [path.read_bytes() for path in keys or ()] or (known_keys(settings) if settings else [])
     clocks = [path.read_bytes() for path in tsa or ()]
-    found = {name: each for path in folders for name, each in verify_folder(path, trusted, log, clocks).items()}
-    if log is not None and not folders:
+    found = {name: each for path in paths for name, each in verify_given(path, trusted, log, clocks).items()}
+    if log is not None and not paths:
         found |= verify_log(log, trusted)
     if settings is not None and (runs or every):
         found |= verify_runs(settings, None if every else runs, trusted, clocks)
@@ -78,6 +83,50 @@ def verify(
         for name, checks in found.items():
             say("\n".join([clean(name), *map(line, checks)]))
     raise typer.Exit(code)
+
+
+@app.command()
+def export(
+    archive: Annotated[Path, typer.Argument(help="The .zip file to write.")],
+    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Run ids, or links to them.")] = None,
+    experiment: Annotated[str, typer.Option(help="Only of experiments whose name this pattern fits.")] = "",
+    since: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="Only verdicts from this day on (UTC).")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Only verdicts until this day, which is in.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Everything, with the runs that have no verdict.")] = False,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the evidence of runs, of an experiment or of a period, and the log, into one archive for an auditor.
+
+    Exit codes: 0 all of it is in the archive, 2 usage or configuration error, 3 some evidence could not be had; the
+    archive's index says which.
+    """
+    our_logging.configure()
+    from venturalitica_agent.export import Scope
+    from venturalitica_agent.export import export as write
+    from venturalitica_agent.once import run_named
+
+    named = frozenset(run_named(run, words=True)[0] for run in runs or ())
+    if every == bool(named or experiment or since or until):
+        raise ConfigError(
+            "it must be said what to export: either --all, or runs, --experiment, --from or --to",
+            remedy="for example `venturalitica-agent export evidence.zip --from 2026-01-01`",
+        )
+    first, last = (day.replace(tzinfo=UTC).timestamp() if day else None for day in (since, until))
+    scope = Scope(named, experiment, first, None if last is None else last + _DAY)
+    with progress("runs") as on_run:
+        done = write(read_settings(config), archive.absolute(), scope, on_run=on_run)
+    if as_json:
+        print_json({"archive": str(archive), "runs": done.runs, "verdicts": done.verdicts, "problems": done.problems})
+    else:
+        say(f"{archive} has {done.verdicts} verdicts about {done.runs} runs, and the log")
+        for words in done.problems:
+            say(clean(f"missing: {words}"))
+    raise typer.Exit(3 if done.problems else 0)
 
 
 @key_app.command("show")

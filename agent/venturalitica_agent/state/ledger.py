@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,6 +32,12 @@ class Ledger:
         with self._engine.connect() as db:
             rows = db.execute(sa.select(runs).where(runs.c.store == store)).mappings().all()
         return {row["run_id"]: _entry(row) for row in rows}
+
+    def every(self) -> Iterator[Entry]:
+        """Every entry, by store and run id."""
+        with self._engine.connect() as db:
+            for row in db.execute(sa.select(runs).order_by(runs.c.store, runs.c.run_id)).mappings():
+                yield _entry(row)
 
     def swap(self, changes: Iterable[tuple[Entry | None, Entry]], *, now: float) -> bool:
         """Put entries, each in the place of the one that it was made from (None: of no entry).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -95,17 +95,22 @@ class Records:
 
     def latest(self, store: str | None = None, run_id: str | None = None) -> list[AuditRecord]:
         """The newest verdict of each (run, policy), newest first."""
+        found: dict[tuple[str, str, str], AuditRecord] = {}
+        for record in self.given(store, run_id):
+            found.setdefault((record.store, record.run_id, record.policy), record)
+        return list(found.values())
+
+    def given(self, store: str | None = None, run_id: str | None = None) -> Iterator[AuditRecord]:
+        """Every verdict that was ever published, newest first."""
         # Without the decisions: each is tens of kilobytes.
         query = sa.select(*(c for c in audits.c if c is not audits.c.decision)).order_by(audits.c.audited_at.desc())
         if store is not None:
             query = query.where(audits.c.store == store)
         if run_id is not None:
             query = query.where(audits.c.run_id == run_id)
-        found: dict[tuple[str, str, str], AuditRecord] = {}
         with self._engine.connect() as db:
             for row in db.execute(query).mappings():
-                found.setdefault((row["store"], row["run_id"], row["policy"]), _record(row))
-        return list(found.values())
+                yield _record(row)
 
     def decision_of(self, record: AuditRecord) -> Decision:
         """What is behind a verdict that `latest` told."""

@@ -52,6 +52,7 @@ class MlflowFileStore(MlflowAccess):
         super().__init__(str(root), roots=(root, root.parent, *roots), ui=ui)
         self.root = root
         self._ledger: dict[str, _Known] = {}
+        self._abouts: dict[str, dict[str, object]] = {}
 
     def ping(self) -> None:
         local_files.must_be_there(self.root, "train a run there")
@@ -69,12 +70,16 @@ class MlflowFileStore(MlflowAccess):
             ) from error
 
     def experiments(self) -> Mapping[str, str]:
-        found = {}
-        for folder in self.experiment_folders():
-            about = _document(folder / "meta.yaml")
-            if about.get("lifecycle_stage", "active") == "active" and "name" in about:
-                found[folder.name] = str(about["name"])
-        return found
+        """Names by id; of one whose `meta.yaml` holds nothing at this instant, what was last read of it."""
+        self._abouts = {
+            folder.name: _document(folder / "meta.yaml") or self._abouts.get(folder.name, {})
+            for folder in self.experiment_folders()
+        }
+        return {
+            name: str(about["name"])
+            for name, about in self._abouts.items()
+            if about.get("lifecycle_stage", "active") == "active" and "name" in about
+        }
 
     def scan(self) -> Iterator[RunRef]:
         found: list[RunRef] = []

@@ -98,10 +98,16 @@ def test_a_run_that_is_rewritten_in_a_loop_is_never_wrong_and_never_gone(
 
 
 def test_an_experiment_that_is_rewritten_in_a_loop_keeps_its_name(tracker: Tracker, store: MlflowFileStore) -> None:
-    with rewritten_in_a_loop(Path(tracker.uri, tracker.experiment, "meta.yaml")):
+    meta = Path(tracker.uri, tracker.experiment, "meta.yaml")
+    assert store.experiments()[tracker.experiment] == tracker.experiment_name
+    with rewritten_in_a_loop(meta):
         deadline = time.monotonic() + 1
         while time.monotonic() < deadline:
             assert store.experiments()[tracker.experiment] == tracker.experiment_name
+    meta.write_bytes(b"")  # the writer was put to sleep, or died, in the middle
+    assert store.experiments()[tracker.experiment] == tracker.experiment_name
+    shutil.rmtree(meta.parent)
+    assert tracker.experiment not in store.experiments()
 
 
 def test_a_rewrite_within_the_grain_of_the_clock_is_noticed(tracker: Tracker, store: MlflowFileStore) -> None:
