@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -208,6 +209,13 @@ class Agent:
     def dispose(self) -> None:
         """Let go of the state: all that there is to close of an agent that was never opened."""
         self._state.dispose()
+
+    def tidy(self) -> None:
+        """Forget what the state needs no longer."""
+        now, keep = time.time(), self.settings.retention
+        jobs, gone = self.engine.forget(now - keep.jobs), self.ledger.forget_gone(now - keep.gone)
+        if jobs or gone:
+            log.info("state.tidied", jobs=jobs, runs=gone)
 
     def prepare(self, runs: int | None = None) -> None:
         """Have clients imported and a sandbox worker warm before a run ends.

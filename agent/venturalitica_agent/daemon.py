@@ -47,6 +47,8 @@ _DISCOVER = 60.0  # seconds between two looks for new projects, at least
 _POLICY_CHECK = 10.0  # seconds between two looks at the policies' files, at most: a stat of each
 _UPKEEP = 30.0  # seconds between two turns of upkeep, each of which takes at most so much of them
 _UPKEEP_SHARE = 0.1
+_TIDY = 86_400.0  # seconds between two removals of what the state needs no longer
+_TIDY_FIRST = 300.0  # seconds after the start, which has other things to do
 _THREADS = 20
 
 
@@ -166,6 +168,7 @@ class Service:
                 self._at(0.0, "discover", self._discover, 0)
             self._at(self._policy_check, "policies", self._look_at_policies)
             self._at(_UPKEEP, "upkeep", self._keep_up)
+            self._at(_TIDY_FIRST, "tidy", self._tidy)
             if self._settings.web.serve:
                 self._at(0.0, "web", self._serve_page)
             _notify("READY=1")
@@ -371,6 +374,11 @@ class Service:
         with self._surviving("drift"):
             self._agent.upkeep.turn(_UPKEEP * _UPKEEP_SHARE)
         self._at(_UPKEEP, "upkeep", self._keep_up)
+
+    def _tidy(self) -> None:
+        with self._surviving("tidy"):
+            self._agent.tidy()
+        self._at(_TIDY, "tidy", self._tidy)
 
     def _sweep(self, watched: _Watched) -> None:
         """Bring one store up if it was down, scan all of it, and plan the next time."""

@@ -188,7 +188,7 @@ def _add_evidence(
     folder = f"{RUNS}/{record.store}/{_plain(record.run_id)}/{inside}"
     expected = written.files(record.store, record.run_id, [record.evidence])
     expected = {path: digest for path, digest in expected.items() if path.startswith(f"{inside}/")}
-    problem = ""
+    problem, until = "", None
     try:
         if store is None:
             raise ConfigError("its store is not in agent.yaml any more", remedy="put it back into `stores:`")
@@ -200,6 +200,7 @@ def _add_evidence(
             changed = [p for p, content in files.items() if expected and sha256(content).hexdigest() != expected[p]]
             problem = f"{changed[0]} is not what was written" if changed else ""
             if not problem:
+                until = json.loads(files[record.evidence])["times"].get("retain_until")
                 for path, content in files.items():
                     archive.add(f"{folder}/{path.removeprefix(f'{inside}/')}", content)
     except AgentError as error:
@@ -214,6 +215,7 @@ def _add_evidence(
         "evidence": record.evidence,
         "evidence_digest": record.evidence_digest,
         "folder": folder,
+        "retain_until": until,
         "problem": problem,
     }
 

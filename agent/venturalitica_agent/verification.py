@@ -18,6 +18,7 @@ from venturalitica_agent.domain import merkle
 from venturalitica_agent.domain.codec import from_plain, to_plain
 from venturalitica_agent.domain.evidence import Decision, EvidenceBundle
 from venturalitica_agent.domain.policy import Requirement
+from venturalitica_agent.domain.retention import retain_until
 from venturalitica_agent.domain.subject import Subject
 from venturalitica_agent.domain.verdict import Finding, Status, Verdict
 from venturalitica_agent.errors import AgentError, ConfigError, PermanentError
@@ -225,6 +226,8 @@ def _check_rules(files: Mapping[str, bytes]) -> str:
     except ConfigError as error:
         raise Broken(f"the policy can't be read by this version of the agent: {error}"[:300]) from error
     _same("id and version", policy.ref, f"{about['id']}@{about['version']}")
+    until = retain_until(policy.retain, evidence["times"]["decided_at"]) if policy.retain else None
+    _same("day until which it is kept", until, evidence["times"].get("retain_until"))
     findings = [f for f in evidence["verdict"]["findings"] if f["decided_on"] != "digest"]
     _same("list of controls", [c.id for c in policy.controls], [f["control"] for f in findings])
     for control, finding in zip(policy.controls, findings, strict=True):

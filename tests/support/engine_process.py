@@ -58,6 +58,8 @@ def main() -> None:
                 note(f"status {name} {engine.status(f'job-{name}')}")
             case "linger":
                 time.sleep(float(name))
+            case "forget":
+                note(f"forgot {engine.forget(time.time() - float(name))}")
             case "rest":
                 now[0] += float(name)
                 engine.rest(busy=False)

@@ -57,6 +57,7 @@ cache: {folder: ./cache, size: 1GiB}
 sandbox: {wall: 1s, cpu: 1s, memory: 1GiB, output: 1MiB, warm: 0}
 wandb: {audit_runs: false}
 drift: {every: 2d, on_change: report}
+retention: {jobs: 2d, gone: 3d}
 signing: {command: sign, public_key: ./a.pub, timestamp: "https://tsa.example", timestamp_ca: ./tsa.pem}
 web: {host: localhost, port: 1, serve: true, token_file: ./token, users: ./users}
 """
@@ -68,6 +69,7 @@ law: {text: t, consolidated: 2026-07-27}
 applies_to: {experiment: "*", tags: {a: b}, status: FINISHED}
 evaluate_with: latest
 on_change: {re-audit-since: 30d}
+retain: 10 years
 controls:
 - {id: a, metric: accuracy, require: ">= 0.5", source: {kind: house, ref: r}}
 """
@@ -194,7 +196,7 @@ def test_documented_variables_and_defaults_are_the_real_ones(tmp_path: Path) -> 
         changed = load_settings(None, env={variable: value}, cwd=tmp_path)
         assert setting(changed, key) != setting(plain, key), variable
         assert is_default(default.partition(",")[0].strip("`"), setting(plain, key), tmp_path), (key, default)
-    assert len(rows) == 25
+    assert len(rows) == 27
 
 
 def setting(settings: Settings, key: str) -> Any:

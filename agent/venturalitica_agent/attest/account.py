@@ -13,6 +13,7 @@ from venturalitica_agent.attest.limits import cannot_claim
 from venturalitica_agent.domain.evidence import Decision
 from venturalitica_agent.domain.metric import METRICS
 from venturalitica_agent.domain.policy import Policy
+from venturalitica_agent.domain.retention import retain_until
 from venturalitica_agent.domain.subject import ColumnBinding, DataSubject
 from venturalitica_agent.domain.verdict import Finding, Interval, Measurement, Status, Verdict
 from venturalitica_agent.language import Language
@@ -80,6 +81,8 @@ def identity(decision: Decision, policy: Policy, language: Language) -> Iterator
     yield Fact(t("policy"), f"{policy.title}, {version}" if policy.title else version, policy.digest)
     yield Fact(t("run"), "", str(facts.get("run_id")), t("in experiment {name}", name=facts.get("experiment")))
     yield Fact(t("decided"), _moment(decision.decided_at, language))
+    if policy.retain:
+        yield Fact(t("to be kept until"), retain_until(policy.retain, decision.decided_at))
     if decision.waivers:
         yield Fact(t("waivers"), "SHA-256", decision.waivers, t("of the file that they are in"))
 

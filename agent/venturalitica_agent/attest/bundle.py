@@ -12,6 +12,7 @@ from venturalitica_agent.attest.report_html import report_html
 from venturalitica_agent.domain.codec import to_plain
 from venturalitica_agent.domain.evidence import MEASUREMENT_VERSION, Decision, EvidenceBundle
 from venturalitica_agent.domain.policy import Control, Policy, Requirement
+from venturalitica_agent.domain.retention import retain_until
 from venturalitica_agent.domain.subject import ColumnBinding, DataSubject, FileDigest, ModelSubject, Problem
 from venturalitica_agent.domain.verdict import Finding
 
@@ -50,7 +51,7 @@ def evidence_document(decision: Decision, policy: Policy) -> dict[str, Any]:
         "schema": SCHEMA,
         "audit_id": decision.audit_id,
         "audit": decision.audit,
-        "times": {"decided_at": decision.decided_at},
+        "times": {"decided_at": decision.decided_at, **_kept(decision, policy)},
         "run": {"store": decision.store, **decision.run_facts},
         "policy": {
             "id": policy.id,
@@ -78,6 +79,10 @@ def evidence_document(decision: Decision, policy: Policy) -> dict[str, Any]:
         "sandbox": dict(sorted(decision.sandbox.items())),
         "notes": list(decision.notes),
     }
+
+
+def _kept(decision: Decision, policy: Policy) -> dict[str, str]:
+    return {"retain_until": retain_until(policy.retain, decision.decided_at)} if policy.retain else {}
 
 
 def _finding(finding: Finding, control: Control | None) -> dict[str, Any]:

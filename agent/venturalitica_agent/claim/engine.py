@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +31,8 @@ _PATIENCE = 8  # whole seconds for jobs in hand at the end; what takes longer is
 # Recovery only takes up jobs of the same version: the format of jobs, not the release, is what must agree.
 _JOB_FORMAT = "1"
 ALIVE = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
+_ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+_BATCH = 500
 
 
 class Step(Protocol):
@@ -133,6 +136,23 @@ class Engine:
             self._wake()
             found = DBOS.get_workflow_status(job_id)
             return found.status if found else None
+
+    def forget(self, before: float) -> int:
+        """Remove the jobs that ended before a time (seconds since the epoch); returns how many.
+
+        What a job did is in the ledger and in the records; that it was executed is only needed while its run is
+        claimed, and a run whose job has ended doesn't stay so.
+        """
+        until = datetime.fromtimestamp(before, UTC).isoformat()
+        forgotten = 0
+        with self._mutex:
+            self._wake()
+            while ended := DBOS.list_workflows(
+                status=list(_ENDED), completed_before=until, limit=_BATCH, load_input=False, load_output=False
+            ):
+                DBOS.delete_workflows([one.workflow_id for one in ended])
+                forgotten += len(ended)
+        return forgotten
 
     def rest(self, *, busy: bool) -> None:
         """Called now and then: puts the engine to sleep when it has had nothing to do for a while."""

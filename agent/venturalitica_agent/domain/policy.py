@@ -173,6 +173,7 @@ class Policy:
         evaluate_with: which version decides about a run, while this one is in force.
         reaches_back: seconds before this version came into force: runs that started within them are audited again under
             it. 0 leaves every old run alone (`on_change: new-runs`), infinity takes them all (`re-audit`).
+        retain: how long evidence has to be kept, as `domain.retention` reads it; empty: the policy doesn't say.
     """
 
     id: str
@@ -187,6 +188,7 @@ class Policy:
     shape: str = "native"
     evaluate_with: EvaluateWith = EvaluateWith.RUN_START
     reaches_back: float = 0.0
+    retain: str = ""
 
     @property
     def ref(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -21,6 +22,7 @@ from venturalitica_agent.domain.policy import (
     Selector,
     Source,
 )
+from venturalitica_agent.domain.retention import DAY
 from venturalitica_agent.policy.rules import OnChange, told_on_change
 
 _OPS = {
@@ -113,10 +115,19 @@ def _of_policy(old: Policy, new: Policy) -> Iterator[Change]:
         yield Change(Kind.CHANGED, "", f"{_DECIDES[new.evaluate_with]} (was: {_DECIDES[old.evaluate_with]})")
     if old.reaches_back != new.reaches_back:
         yield Change(Kind.CHANGED, "", f"{_reaches(new.reaches_back)} (was: {_reaches(old.reaches_back)})")
+    if old.retain != new.retain:
+        now, before = (f"evidence is kept {_kept(policy.retain)}" for policy in (new, old))
+        yield Change(Kind.CHANGED, "", f"{now} (was: {before})")
     if old.title != new.title:
         yield Change(Kind.REWORDED, "", _was("the title", new.title, old.title))
     if old.law != new.law:
         yield Change(Kind.REWORDED, "", _was("the law", ", ".join(new.law.values()), ", ".join(old.law.values())))
+
+
+def _kept(retain: str) -> str:
+    if not retain:
+        return "for no time that it names"
+    return f"until {retain}" if re.fullmatch(DAY, retain) else f"for {retain}"
 
 
 def _of_control(old: Control, new: Control) -> Iterator[Change]:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from venturalitica_agent.domain.metric import ALIASES, METRICS, MetricSpec, Need
 from venturalitica_agent.domain.policy import Control, DecideOn, Enforcement, EvaluateWith, Op, Outcome, Split
+from venturalitica_agent.domain.retention import DAY, LENGTH
 from venturalitica_agent.policy import rules, stress_keys
 from venturalitica_agent.policy.own_keys import COMPARABLE, OWN_KEYS, may_have, must_have, on_evaluation_only
 from venturalitica_agent.policy.rules import SourceKind, may_have_reference, needs_predictions
@@ -46,6 +47,11 @@ def policy_schema() -> Schema:
             "applies_to": _selector(),
             "evaluate_with": _choice(EvaluateWith, "Which version decides about a run: of its start, or the latest."),
             "on_change": _on_change(),
+            "retain": {
+                "type": "string",
+                "pattern": f"^({LENGTH}|{DAY})$",
+                "description": "How long evidence has to be kept: 10 years, 6 months, 90 days, or the last day.",
+            },
             "controls": {"type": "array", "minItems": 1, "items": _control()},
         },
     }
@@ -272,4 +278,4 @@ def _name(pattern: str, description: str) -> Schema:
 
 def _day() -> Schema:
     described = "The date of the version that you read, such as 2026-07-27."
-    return {"type": "string", "pattern": f"^{rules.DAY}$", "format": "date", "description": described}
+    return {"type": "string", "pattern": f"^{DAY}$", "format": "date", "description": described}

@@ -22,6 +22,7 @@ from venturalitica_agent.policy.rules import (
     policy_id,
     policy_version,
     read_on_change,
+    retention,
     slug,
 )
 from venturalitica_agent.settings.selector import read_selector
@@ -115,6 +116,7 @@ def _as_exported(ours: Fields, version: str, controls: tuple[Control, ...], file
     applies_to = ours.map("applies_to")
     evaluate_with = ours.choice("evaluate_with", EvaluateWith, EvaluateWith.RUN_START)
     reaches_back = read_on_change(ours)
+    retain = ours.read("retain", retention, "")
     ours.close(noun="prop")
     return replace(
         policy,
@@ -122,6 +124,7 @@ def _as_exported(ours: Fields, version: str, controls: tuple[Control, ...], file
         applies_to=read_selector(applies_to) if applies_to else None,
         evaluate_with=evaluate_with,
         reaches_back=reaches_back,
+        retain=retain,
     )
 
 

@@ -81,7 +81,7 @@ def to_oscal(policy: Policy, last_modified: datetime) -> Json:
 def _about(policy: Policy) -> list[Json]:
     values = {"policy_id": policy.id, "title": policy.title}
     values |= {f"law.{key}": text for key, text in policy.law.items()}
-    values["evaluate_with"] = policy.evaluate_with.value
+    values |= {"evaluate_with": policy.evaluate_with.value, "retain": policy.retain}
     props = [*as_props(values), _on_change(policy.reaches_back)]
     return props if policy.applies_to is None else [*props, as_json_prop("applies_to", _selector(policy.applies_to))]
 

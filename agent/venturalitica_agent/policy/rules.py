@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from venturalitica_agent.domain.metric import ALIASES, METRICS, Form, MetricSpec, Need
 from venturalitica_agent.domain.policy import LARGEST, Control, DecideOn, Op, Outcome, Policy, Requirement
+from venturalitica_agent.domain.retention import DAY, retain_until
 from venturalitica_agent.strict_yaml import (
     BadValue,
     Fields,
@@ -35,7 +36,7 @@ POLICY_ID = r"[a-z0-9][a-z0-9._-]{0,63}"
 VERSION = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
 SINCE = r"[1-9][0-9]{0,5}[smhd]"
 _UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
-DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_ANY_DAY = "2000-01-01"
 LONGEST_ID, LONGEST_ROLE, LONGEST_LINE = 120, 200, 500  # characters
 MIN_GROUP = (1, 10**9)
 LEVEL = (0.5, 0.9999)
@@ -163,6 +164,18 @@ def day(scalar: Scalar) -> date:
     if found is None:
         raise BadValue(f"must be a date of the calendar such as 2026-07-27, not {shown(scalar.text)}")
     return found
+
+
+def retention(scalar: Scalar) -> str:
+    """How long evidence is kept: `10 years`, `6 months`, `90 days`, or the last day."""
+    try:
+        retain_until(scalar.text, _ANY_DAY)
+    except ValueError as error:
+        raise BadValue(
+            f"must be a time such as 10 years, 6 months or 90 days, or a day such as 2036-12-31, not "
+            f"{shown(scalar.text)}"
+        ) from error
+    return scalar.text
 
 
 def read_on_change(fields: Fields) -> float:

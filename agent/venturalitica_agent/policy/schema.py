@@ -23,6 +23,7 @@ from venturalitica_agent.policy.rules import (
     policy_version,
     read_on_change,
     requirement,
+    retention,
     role_name,
 )
 from venturalitica_agent.policy.stress_keys import read_stress_keys
@@ -47,6 +48,7 @@ def read_native(root: Fields, file: PolicyFile) -> Policy:
         applies_to=read_selector(applies_to) if applies_to else None,
         evaluate_with=root.choice("evaluate_with", EvaluateWith, EvaluateWith.RUN_START),
         reaches_back=read_on_change(root),
+        retain=root.read("retain", retention, ""),
     )
     root.node("$schema")  # for editors
     root.close(also=OSCAL_ROOTS)

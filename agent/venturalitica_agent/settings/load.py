@@ -15,6 +15,7 @@ from venturalitica_agent.settings.model import (
     CacheSettings,
     DriftSettings,
     OnDrift,
+    RetentionSettings,
     SandboxSettings,
     Settings,
     SigningSettings,
@@ -125,6 +126,7 @@ class _Reader:
             web=self._web(plain.web),
             signing=self._signing(plain.signing),
             drift=self._drift(plain.drift),
+            retention=self._retention(plain.retention),
             environment=self._variables.credentials(),
         )
         self._root.close()
@@ -193,6 +195,15 @@ class _Reader:
         )
         fields.close()
         return drift
+
+    def _retention(self, plain: RetentionSettings) -> RetentionSettings:
+        fields = self._section("retention")
+        retention = RetentionSettings(
+            jobs=self._setting(fields, "retention.jobs", _anywhere(some_time), plain.jobs),
+            gone=self._setting(fields, "retention.gone", _anywhere(some_time), plain.gone),
+        )
+        fields.close()
+        return retention
 
     def _section(self, key: str) -> Fields:
         return self._root.map(key) or Fields((), self._root.place, self._root.mistakes)

@@ -130,6 +130,19 @@ class DriftSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """What the state forgets. Verdicts, policies and the log are never among it.
+
+    Attributes:
+        jobs: seconds after which a finished job of the engine is forgotten; default 30 days.
+        gone: seconds after which a run that was deleted in its store without a verdict is forgotten; default 90 days.
+    """
+
+    jobs: float = 30 * 86_400.0
+    gone: float = 90 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
 class SigningSettings:
     """What signs evidence, and who confirms when.
 
@@ -175,7 +188,7 @@ class Settings:
         policies: absolute folder or file of policies.
         state: SQLAlchemy URL of the agent's own database: `sqlite:///<absolute file>` (default
             `.venturalitica/agent.db`) or `postgresql://...`. May hold credentials, so it is never in `repr`.
-        cache, sandbox, wandb, web, signing, drift: see there.
+        cache, sandbox, wandb, web, signing, drift, retention: see there.
         audits: in the order of the file; empty: each policy's own `applies_to` says which runs.
         settle: seconds of quiet after a run's end before it is due; default 5.
         reconcile: seconds between two sweeps over whole stores; default 60.
@@ -201,5 +214,6 @@ class Settings:
     web: WebSettings = field(default_factory=WebSettings)
     signing: SigningSettings = field(default_factory=SigningSettings)
     drift: DriftSettings = field(default_factory=DriftSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     file: Path | None = None

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from venturalitica_agent.domain.ledger import MAX_FAILURES, Entry, Phase
 from venturalitica_agent.domain.run import RunRef, RunStatus
 from venturalitica_agent.state.dialects import insert_of
-from venturalitica_agent.state.tables import runs
+from venturalitica_agent.state.tables import audits, runs
 
 _RETRIED = (runs.c.failures > 0) | (runs.c.reason != "")
 
@@ -86,6 +86,13 @@ class Ledger:
             if store is not None:
                 query = query.where(runs.c.store == store)
             return [_entry(row) for row in db.execute(query.order_by(runs.c.start_time)).mappings()]
+
+    def forget_gone(self, before: float) -> int:
+        """Remove the runs that were deleted in their store before a time and never got a verdict; returns how many."""
+        same = (audits.c.store == runs.c.store) & (audits.c.run_id == runs.c.run_id)
+        gone = runs.delete().where(runs.c.phase == Phase.GONE, runs.c.changed_at < before)
+        with self._engine.begin() as db:
+            return db.execute(gone.where(~sa.exists().where(same))).rowcount
 
     def move(self, entry: Entry, phase: Phase, *, now: float, **changes: Any) -> bool:
         """Change phase and fields of `entry`, unless someone changed its phase or revision meanwhile."""

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 PROGRAM = Path(__file__).parents[2] / "support" / "engine_process.py"
@@ -92,3 +93,26 @@ def test_nothing_of_python_is_in_the_engines_database(tmp_path: Path) -> None:
     assert not [
         c for c in cells if isinstance(c, bytes) or (isinstance(c, str) and c.startswith(("gAS", "gAN", "gAR")))
     ]
+
+
+def test_only_jobs_that_ended_long_ago_are_forgotten(tmp_path: Path) -> None:
+    run(tmp_path, "submit:a", "wait:a", "submit:b", "wait:b", "forget:60", "status:a")
+    assert run(tmp_path, "kill:c", "linger:60") == -signal.SIGKILL
+    with closing(sqlite3.connect(tmp_path / "engine.db")) as db:
+        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        kept = {name: db.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables}
+        assert kept["workflow_status"] == 3
+    run(tmp_path, "forget:0", "status:a", "wait:c", "forget:0")
+    assert [x for x in log(tmp_path) if x.startswith(("forgot", "status"))] == [
+        "status a SUCCESS",
+        "status b SUCCESS",
+        "forgot 0",
+        "status a SUCCESS",
+        "forgot 2",
+        "status a None",
+        "status c SUCCESS",
+        "forgot 1",
+    ]
+    with closing(sqlite3.connect(tmp_path / "engine.db")) as db:
+        left = {name: db.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables}
+    assert left["workflow_status"] == left["operation_outputs"] == 0

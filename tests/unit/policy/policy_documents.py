@@ -104,6 +104,7 @@ def documents(draw: st.DrawFn) -> Document:
                 tags=st.dictionaries(st.text(_CHARACTERS, max_size=4), st.text(_CHARACTERS, max_size=4), max_size=2),
                 status=st.lists(st.sampled_from(["FINISHED", "FAILED", "KILLED"]), min_size=1, max_size=3),
             ),
+            retain=st.sampled_from(["10 years", "1 month", "90 days", "2036-12-31"]),
             evaluate_with=st.sampled_from(["run-start", "latest"]),
             on_change=st.sampled_from(["new-runs", "re-audit"])
             | st.fixed_dictionaries({"re-audit-since": st.from_regex(r"[1-9][0-9]{0,5}[smhd]", fullmatch=True)}),
@@ -128,7 +129,7 @@ def damaged(draw: st.DrawFn) -> Document:
     for _ in range(draw(st.integers(1, 2))):
         target = draw(st.sampled_from(maps))
         known = ["of", "role", "reference", "min_group", "level", "law", "source", "applies_to", "$schema", "titel"]
-        known += ["evaluate_with", "on_change"]
+        known += ["evaluate_with", "on_change", "retain"]
         known += ["columns", "sensitive", "shares", "logged", "of_metric", "on", "noise", "tolerance"]
         key = draw(st.sampled_from([*target, *known]))
         if draw(st.booleans()) and key in target:

@@ -57,7 +57,7 @@ POLICY = Policy(
     "credit", "1.10", "0" * 64, "p.yaml", b"", (EVERYTHING, *OWN), "Credit: “scoring”",
     {"text": "Regulation (EU) 2024/1689", "consolidated": "2026-07-27"},
     Selector("loan *", {"team": "risk\n", "": ""}, ("FAILED", "FINISHED")),
-    evaluate_with=EvaluateWith.LATEST, reaches_back=30 * 86_400.0,
+    evaluate_with=EvaluateWith.LATEST, reaches_back=30 * 86_400.0, retain="10 years",
 )  # fmt: skip
 
 

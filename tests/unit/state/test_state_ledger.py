@@ -16,6 +16,7 @@ from venturalitica_agent.domain.run import RunRef, RunStatus
 from venturalitica_agent.errors import ConfigError
 from venturalitica_agent.state.ledger import Ledger
 from venturalitica_agent.state.opening import open_state
+from venturalitica_agent.state.tables import audits
 
 
 @pytest.fixture
@@ -173,3 +174,15 @@ def test_a_commit_is_on_the_disk_when_it_returns(tmp_path: Path) -> None:
     with open_state(f"sqlite:///{tmp_path}/state.db").connect() as db:
         assert db.execute(sa.text("PRAGMA synchronous")).scalar() == 2
         assert db.execute(sa.text("PRAGMA journal_mode")).scalar() == "wal"
+
+
+def test_runs_that_are_gone_are_forgotten_unless_they_have_a_verdict(tmp_path: Path) -> None:
+    engine = open_state(f"sqlite:///{tmp_path}/state.db")
+    ledger = Ledger(engine)
+    put(ledger, entry("old", Phase.GONE), entry("audited", Phase.GONE), entry("there", Phase.DUE), now=10.0)
+    put(ledger, entry("young", Phase.GONE), now=20.0)
+    columns = {c.name: "x" if isinstance(c.type, sa.String | sa.Text) else 0 for c in audits.c if not c.nullable}
+    with engine.begin() as db:
+        db.execute(audits.insert().values({**columns, "store": "s", "run_id": "audited", "decision": {}}))
+    assert ledger.forget_gone(15.0) == 1
+    assert sorted(e.ref.run_id for e in ledger.every()) == ["audited", "there", "young"]
