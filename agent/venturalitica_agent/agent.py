@@ -29,6 +29,7 @@ from venturalitica_agent.domain.subject import DataPlan
 from venturalitica_agent.errors import ConfigError, PermanentError, SandboxClosed, SandboxUnavailable, StoreUnavailable
 from venturalitica_agent.fetch.cache import Cache
 from venturalitica_agent.logging import clean, get_logger
+from venturalitica_agent.notify.notifier import Notifier
 from venturalitica_agent.pipeline import World
 from venturalitica_agent.policy.load import parse_policy
 from venturalitica_agent.sandbox.launcher import Limits, Sandbox
@@ -217,6 +218,12 @@ class Agent:
         if jobs or gone:
             log.info("state.tidied", jobs=jobs, runs=gone)
 
+    def notifier(self) -> Notifier | None:
+        """What tells people, where agent.yaml names channels."""
+        if not self.settings.notify:
+            return None
+        return Notifier(self.settings.notify, self._state, lambda: self.in_force.book.waivers.items, _send)
+
     def prepare(self, runs: int | None = None) -> None:
         """Have clients imported and a sandbox worker warm before a run ends.
 
@@ -289,6 +296,23 @@ class Agent:
             )
         file_name, content = source
         return parse_policy(content, file_name)
+
+
+def refuse_silent_channels(settings: Settings) -> None:
+    """Raises ConfigError where nothing says where a channel's messages go; a command that sends none needs no URL."""
+    for channel in settings.notify:
+        if not channel.url:
+            raise ConfigError(
+                f"the channel {channel.name} has no URL",
+                subject=str(settings.file or settings.folder),
+                remedy=f"put it into the variable VENTURALITICA_NOTIFY_{channel.name.upper()}",
+            )
+
+
+def _send(url: str, title: str, body: str) -> None:
+    from venturalitica_agent.notify.apprise_channel import send  # 30 MB, once there is something to tell
+
+    send(url, title, body)
 
 
 def _lend(given: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from venturalitica_agent.agent import keys_of, rules_of
+from venturalitica_agent.agent import keys_of, refuse_silent_channels, rules_of
 from venturalitica_agent.attest.sign import key_id
 from venturalitica_agent.errors import AgentError
 from venturalitica_agent.policy.load import load_policies
@@ -18,6 +18,7 @@ from venturalitica_agent.policy.waivers import day_of, load_waivers, notices
 from venturalitica_agent.sandbox.launcher import Sandbox
 from venturalitica_agent.sandbox.own_metrics import ENLISTED, enlist
 from venturalitica_agent.settings import Settings, StoreSettings
+from venturalitica_agent.settings.model import ChannelSettings
 from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.stores.folder import RunFolderStore
 from venturalitica_agent.stores.mlflow_file import MlflowFileStore
@@ -41,6 +42,7 @@ def check_up(settings: Settings) -> list[Check]:
     checks.append(_try("waivers", lambda: _waivers(settings)))
     checks += [_try(f"store {given.shown}", partial(_store, given, settings)) for given in settings.stores]
     checks += [_try("keys", lambda: _keys(settings)), _try("sandbox", _sandbox)]
+    checks += [_try(f"channel {given.name}", partial(_channel, given, settings)) for given in settings.notify]
     checks += [_try("watch limits", lambda: _watches(settings))]
     return checks + own
 
@@ -125,6 +127,14 @@ def _sandbox() -> str:
     with tempfile.TemporaryDirectory(prefix="venturalitica-doctor-") as folder, Sandbox(workdir=Path(folder)) as box:
         info = box.probe()
     return f"{info.tier} ({info.profile}); {info.detail}"
+
+
+def _channel(given: ChannelSettings, settings: Settings) -> str:
+    from venturalitica_agent.notify.apprise_channel import kind_of
+
+    refuse_silent_channels(settings)
+    told = ", ".join(given.events)
+    return f"{kind_of(given.url)}, told of {told}; `venturalitica-agent notify test` sends a message"
 
 
 def _watches(settings: Settings) -> str:

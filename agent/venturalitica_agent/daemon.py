@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from venturalitica_agent import __version__
-from venturalitica_agent.agent import Agent
+from venturalitica_agent.agent import Agent, refuse_silent_channels
 from venturalitica_agent.detect.poll import Poll
 from venturalitica_agent.detect.watch import FolderWatch
 from venturalitica_agent.domain.ledger import Entry, Phase
@@ -116,7 +116,7 @@ class Service:
         reread: how to read the configuration again; None where only this one is meant.
 
     Raises:
-        ConfigError: anyone could read the status page from another machine.
+        ConfigError: anyone could read the status page from another machine, or a channel has no URL.
     """
 
     def __init__(self, agent: Agent, orders: Orders | None = None, reread: Reread | None = None) -> None:
@@ -127,6 +127,7 @@ class Service:
         self._settings = agent.settings
         if self._settings.web.serve:
             read_access(self._settings)
+        refuse_silent_channels(self._settings)
         self._page: PageServer | None = None
         self._wake = self._orders.given
         self._stopping = threading.Event()
@@ -150,6 +151,7 @@ class Service:
         """Blocks until `stop` or an order; returns the agent to go on with when the configuration changed."""
         agent = self._agent
         agent.open()
+        notifier = agent.notifier()
         known = contextlib.ExitStack()
         known.enter_context(announced(services_folder(os.environ), agent.state_shown, agent.stores))
         try:
@@ -171,6 +173,8 @@ class Service:
             self._at(_TIDY_FIRST, "tidy", self._tidy)
             if self._settings.web.serve:
                 self._at(0.0, "web", self._serve_page)
+            if notifier is not None:
+                notifier.start()
             _notify("READY=1")
             self._work()
         finally:
@@ -184,6 +188,8 @@ class Service:
             self._scheduler.pause()
             self._scheduler.get_jobs()
             self._scheduler.shutdown(wait=False)
+            if notifier is not None:
+                notifier.stop()
             if self._page is not None:
                 self._page.stop()
             for watched in self._watched:
@@ -203,6 +209,7 @@ class Service:
             settings = reread(environ)
             if settings.web.serve:
                 read_access(settings)
+            refuse_silent_channels(settings)
             successor = Agent(settings, lent=lent)
         except Exception as error:
             for name in os.environ.keys() - environ.keys() - lent.keys():

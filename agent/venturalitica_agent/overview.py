@@ -21,6 +21,7 @@ from venturalitica_agent.settings import Settings
 from venturalitica_agent.state.config import ConfigRecord
 from venturalitica_agent.state.drift import DriftRecord
 from venturalitica_agent.state.ledger import Ledger
+from venturalitica_agent.state.notices import channels_now
 from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.state.policies import PolicyRecord
 from venturalitica_agent.state.records import AuditRecord, Records
@@ -64,6 +65,7 @@ def _overview(engine: sa.Engine, settings: Settings, limit: int) -> dict[str, An
             if stale(e, now=now, limit=settings.stale_running)
         ],
         "drift": DriftRecord(engine).incidents(limit),
+        "notify": [dict(channel) for channel in channels_now(engine)],
         "config": {"refused": list(ConfigRecord(engine).refused())},
         "policies": _policies(PolicyRecord(engine)),
         "waivers": _waivers(settings, now),

@@ -358,3 +358,24 @@ def test_what_systemd_hands_over_wins_over_the_file_and_loses_to_the_environment
     settings = load_settings(None, env=env, cwd=tmp_path)
     assert settings.environment == {"MLFLOW_TRACKING_TOKEN": "new", "MLFLOW_TRACKING_USERNAME": "ana"}
     assert settings.web.port == 9000
+
+
+def test_a_channel_s_url_is_a_variable_and_nowhere_else(tmp_path: Path) -> None:
+    place = "stores: [{mlflow: ./mlruns}]\npolicies: ./policies\nnotify:\n"
+    (tmp_path / "agent.yaml").write_text(f"{place}- {{name: team, on: [fail, drift], digest: 1h}}\n- {{name: other}}\n")
+    found = load_settings(None, env={"VENTURALITICA_NOTIFY_TEAM": "json://:secret@h/"}, cwd=tmp_path)
+    assert [(c.name, c.url, c.events, c.digest) for c in found.notify] == [
+        ("team", "json://:secret@h/", ("fail", "drift"), 3600.0),
+        ("other", "", ("fail", "error", "drift", "waiver", "store"), 0.0),
+    ]
+    assert "secret" not in repr(found)
+    for wrong, words in (
+        ("{name: team, url: 'json://:secret@h/'}", "put it into the variable VENTURALITICA_NOTIFY_TEAM"),
+        ("{name: team, on: [fails]}", "fail"),
+        ("{name: Team}", "small letters"),
+        ("{on: [fail]}", "name"),
+    ):
+        (tmp_path / "agent.yaml").write_text(f"{place}- {wrong}\n")
+        with pytest.raises(InvalidDocument, match=words) as caught:
+            load_settings(None, env={}, cwd=tmp_path)
+        assert "secret@" not in str(caught.value)

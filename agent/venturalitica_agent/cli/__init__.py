@@ -14,11 +14,12 @@ from venturalitica_agent.logging import clean
 # Each registers its commands as it is imported, and the help lists them in this order.
 from venturalitica_agent.cli import service  # isort: skip
 from venturalitica_agent.cli import installing  # isort: skip
+from venturalitica_agent.cli import telling  # isort: skip
 from venturalitica_agent.cli import page  # isort: skip
 from venturalitica_agent.cli import evidence  # isort: skip
 from venturalitica_agent.cli import policies  # isort: skip
 
-__all__ = ["app", "evidence", "installing", "main", "page", "policies", "service"]
+__all__ = ["app", "evidence", "installing", "main", "page", "policies", "service", "telling"]
 
 
 def main() -> None:

@@ -136,6 +136,10 @@ def status(
         say(clean(f"the changed configuration is not in force: {refused}"))
     for refused in document["policies"]["refused"]:
         say(clean(f"a changed policy is not in force: {refused}"))
+    for channel in document["notify"]:
+        if channel["failures"]:
+            words = f"channel {channel['name']} does not take messages, {channel['waiting']} wait: {channel['error']}"
+            say(clean(words))
     for notice in document["waivers"]:
         say(clean(notice))
     queue = document["queue"]

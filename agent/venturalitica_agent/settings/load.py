@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
@@ -13,7 +14,9 @@ from venturalitica_agent.settings.audits import read_audits, read_stores, tracki
 from venturalitica_agent.settings.environment import PREFIX, Variables
 from venturalitica_agent.settings.model import (
     CacheSettings,
+    ChannelSettings,
     DriftSettings,
+    Event,
     OnDrift,
     RetentionSettings,
     SandboxSettings,
@@ -48,6 +51,7 @@ from venturalitica_agent.strict_yaml import (
     printable,
     read_fields,
     read_file,
+    shown,
     understand,
 )
 
@@ -127,6 +131,7 @@ class _Reader:
             signing=self._signing(plain.signing),
             drift=self._drift(plain.drift),
             retention=self._retention(plain.retention),
+            notify=self._channels(),
             environment=self._variables.credentials(),
         )
         self._root.close()
@@ -204,6 +209,27 @@ class _Reader:
         )
         fields.close()
         return retention
+
+    def _channels(self) -> tuple[ChannelSettings, ...]:
+        channels: dict[str, ChannelSettings] = {}
+        for fields in self._root.maps("notify"):
+            fields.require("name")
+            name = fields.read("name", _channel_name, "")
+            plain = ChannelSettings(name, self._secret(f"notify.{name}") if name else "")
+            variable = f"{PREFIX}NOTIFY_{name.upper()}"
+            if "url" in fields:
+                fields.complain("url", f"a channel's URL holds a secret: put it into the variable {variable}")
+                fields.node("url")
+            events = fields.list_of("on", one_of([event.value for event in Event]))
+            if name in channels:
+                fields.complain("name", f"there is a channel {name} already")
+            channels[name] = replace(
+                plain,
+                events=tuple(map(Event, events)) or plain.events,
+                digest=fields.read("digest", duration, plain.digest),
+            )
+            fields.close()
+        return tuple(channels.values())
 
     def _section(self, key: str) -> Fields:
         return self._root.map(key) or Fields((), self._root.place, self._root.mistakes)
@@ -315,6 +341,12 @@ def _anywhere(convert: Callable[[Scalar], T]) -> Convert[T]:
 
 def _one_name(scalar: Scalar) -> str:
     return wandb_project(Scalar(f"x/{scalar.text}", None)).partition("/")[2]
+
+
+def _channel_name(scalar: Scalar) -> str:
+    if not re.fullmatch("[a-z][a-z0-9_]{0,39}", scalar.text):
+        raise BadValue(f"must be small letters, digits and _, not {shown(scalar.text)}")
+    return scalar.text
 
 
 def _count(low: int, high: int) -> Convert[int]:

@@ -142,6 +142,37 @@ class RetentionSettings:
     gone: float = 90 * 86_400.0
 
 
+class Event(StrEnum):
+    """What a channel can be told of: a verdict by its status, and what happens to the service's own matters."""
+
+    FAIL = "fail"
+    ERROR = "error"
+    INCONCLUSIVE = "inconclusive"
+    WARN = "warn"
+    SKIP = "skip"
+    PASS = "pass"  # noqa: S105 - a status
+    DRIFT = "drift"  # somebody changed what was published
+    WAIVER = "waiver"  # it ends soon, or is over
+    STORE = "store"  # it doesn't answer, or answers again
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSettings:
+    """Where people are told of what happens.
+
+    Attributes:
+        name: unique; the variable `VENTURALITICA_NOTIFY_<NAME>` holds its URL.
+        url: as Apprise reads it; empty where the variable isn't set. Holds a secret, so it is never in `repr`.
+        events: what it is told of.
+        digest: seconds between two messages, at least; 0: each as soon as it can be sent.
+    """
+
+    name: str
+    url: str = field(repr=False)
+    events: tuple[Event, ...] = (Event.FAIL, Event.ERROR, Event.DRIFT, Event.WAIVER, Event.STORE)
+    digest: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class SigningSettings:
     """What signs evidence, and who confirms when.
@@ -190,6 +221,7 @@ class Settings:
             `.venturalitica/agent.db`) or `postgresql://...`. May hold credentials, so it is never in `repr`.
         cache, sandbox, wandb, web, signing, drift, retention: see there.
         audits: in the order of the file; empty: each policy's own `applies_to` says which runs.
+        notify: the channels, in the order of the file.
         settle: seconds of quiet after a run's end before it is due; default 5.
         reconcile: seconds between two sweeps over whole stores; default 60.
         stale_running: seconds after which a run that is still RUNNING is reported as stuck; default 24 h.
@@ -215,5 +247,6 @@ class Settings:
     signing: SigningSettings = field(default_factory=SigningSettings)
     drift: DriftSettings = field(default_factory=DriftSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    notify: tuple[ChannelSettings, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     file: Path | None = None

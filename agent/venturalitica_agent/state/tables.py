@@ -228,6 +228,33 @@ counters = sa.Table(
     sa.Column("value", sa.Float, nullable=False),
 )
 
+# What people are to be told of, each once for each channel, and how far each channel has read the log.
+notices = sa.Table(
+    "notices",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("channel", sa.String(64), nullable=False),
+    sa.Column("key", sa.String(128), nullable=False),
+    sa.Column("event", sa.String(16), nullable=False),
+    sa.Column("line", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("sent_at", sa.Float),
+    sa.UniqueConstraint("channel", "key", name="one_notice_a_channel"),
+)
+
+channels = sa.Table(
+    "channels",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("log_size", sa.BigInteger, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("next_at", sa.Float, nullable=False, server_default="0"),
+    sa.Column("error", sa.Text, nullable=False, server_default=""),
+    sa.Column("sent_at", sa.Float),
+    sa.Column("given_up", sa.Integer, nullable=False, server_default="0"),
+)
+
 # Answers of the time-stamp authority, kept so that evidence which is built again has the one of the first time.
 timestamps = sa.Table(
     "timestamps",

@@ -23,6 +23,7 @@ from starlette.routing import Route
 from venturalitica_agent import __version__, telemetry
 from venturalitica_agent.state.counters import BOUNDS, Counted, counted_so_far
 from venturalitica_agent.state.drift import DriftRecord
+from venturalitica_agent.state.notices import channels_now
 from venturalitica_agent.web.reader import Reader
 from venturalitica_agent.web.reader_integrations import waiting_since
 
@@ -46,6 +47,7 @@ METRICS = {
     telemetry.POLL_ERRORS: ("store", "How often a store did not answer."),
     telemetry.KILLS: ("limit", "How often the sandbox ended what ran in it, by the limit or the signal."),
     "venturalitica_drift_incidents_total": ("", "How often a run no longer said what was published on it."),
+    "venturalitica_notices": ("channel, state", "Notices that wait for a channel to take them, or were given up."),
     telemetry.STAGES: ("stage", "Histogram: how long each stage of an audit took."),
     telemetry.DELAY: ("", "Histogram: from the end of a run that was watched to its verdict."),
 }
@@ -112,6 +114,12 @@ class _State(Collector):
         yield _gauge("venturalitica_store_lag_seconds", lags)
         yield _gauge("venturalitica_policy_refused", {(): len(self._reader.refused_policies())})
         yield _gauge("venturalitica_config_refused", {(): int(bool(self._reader.refused_config()))})
+
+        told = channels_now(reading.engine)
+        notices: dict[tuple[str, ...], float] = {
+            (row["name"], state): row[state] for row in told for state in ("waiting", "given_up")
+        }
+        yield _gauge("venturalitica_notices", notices)
 
         so_far = counted_so_far(reading.engine)
         for name in _COUNTED:

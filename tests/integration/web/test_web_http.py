@@ -21,6 +21,7 @@ from support.page_state import PageState
 from venturalitica_agent.domain.ledger import Phase
 from venturalitica_agent.domain.verdict import Status
 from venturalitica_agent.state.counters import Counters
+from venturalitica_agent.state.notices import Outbox
 from venturalitica_agent.telemetry import Telemetry
 from venturalitica_agent.web import guard
 from venturalitica_agent.web.access import user_line
@@ -200,6 +201,8 @@ def test_an_unreadable_state_is_said_and_nothing_else_breaks(tmp_path: Path) -> 
 def test_the_metrics_are_those_that_the_page_documents_with_values_of_the_state(
     client: TestClient, state: PageState
 ) -> None:
+    Outbox(state.engine, "team").open(NOW)
+    Outbox(state.engine, "team").note("key", "fail", "a run failed", NOW)
     answer = client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
@@ -222,6 +225,8 @@ def test_the_metrics_are_those_that_the_page_documents_with_values_of_the_state(
     assert values["venturalitica_audits_total", 'say "credit"', "pass"] == 1
     assert values[("venturalitica_evidence_bytes_total",)] == 1500
     assert values["venturalitica_sandbox_kills_total", "memory"] == 1
+    assert values["venturalitica_notices", "team", "waiting"] == 1
+    assert values["venturalitica_notices", "team", "given_up"] == 0
     delays = {
         (sample.name.rpartition("_")[2], sample.labels.get("le")): sample.value
         for sample in families["venturalitica_verdict_delay_seconds"].samples
