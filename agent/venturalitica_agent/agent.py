@@ -183,6 +183,7 @@ class Agent:
             history=lambda: self.in_force.book.history,
             every=self.settings.drift.every,
             restore=self.settings.drift.on_change is OnDrift.RESTORE,
+            inputs=self.settings.drift.inputs,
         )
         sqlite = self._state_url.get_backend_name() == "sqlite"
         database = Path(self._state_url.database or "")

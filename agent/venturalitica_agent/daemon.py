@@ -45,7 +45,7 @@ _COOL_AFTER = 600.0
 _LONGEST_PAUSE = 60.0
 _DISCOVER = 60.0  # seconds between two looks for new projects, at least
 _POLICY_CHECK = 10.0  # seconds between two looks at the policies' files, at most: a stat of each
-_UPKEEP = 30.0  # seconds between two turns of upkeep, each of which takes at most so much of them
+_UPKEEP = 30.0  # seconds between two turns of upkeep, at most, each of which takes at most so much of them
 _UPKEEP_SHARE = 0.1
 _THREADS = 20
 
@@ -138,6 +138,7 @@ class Service:
         self._warm_at = 0.0
         self._warm = False
         self._policy_check = min(self._settings.reconcile, _POLICY_CHECK)
+        self._upkeep = min(self._settings.drift.every, _UPKEEP)
         agent.on_progress = self._wake.set
 
     def stop(self) -> None:
@@ -165,7 +166,7 @@ class Service:
             if agent.follows:
                 self._at(0.0, "discover", self._discover, 0)
             self._at(self._policy_check, "policies", self._look_at_policies)
-            self._at(_UPKEEP, "upkeep", self._keep_up)
+            self._at(self._upkeep, "upkeep", self._keep_up)
             if self._settings.web.serve:
                 self._at(0.0, "web", self._serve_page)
             _notify("READY=1")
@@ -367,10 +368,11 @@ class Service:
         self._at(self._policy_check, "policies", self._look_at_policies)
 
     def _keep_up(self) -> None:
-        """Compare old runs with what was published on them, a part of the time."""
+        """Compare old runs with what was audited and published, a part of the time."""
         with self._surviving("drift"):
-            self._agent.upkeep.turn(_UPKEEP * _UPKEEP_SHARE)
-        self._at(_UPKEEP, "upkeep", self._keep_up)
+            if self._agent.upkeep.turn(self._upkeep * _UPKEEP_SHARE):
+                self._wake.set()
+        self._at(self._upkeep, "upkeep", self._keep_up)
 
     def _sweep(self, watched: _Watched) -> None:
         """Bring one store up if it was down, scan all of it, and plan the next time."""

@@ -64,6 +64,7 @@ def _overview(engine: sa.Engine, settings: Settings, limit: int) -> dict[str, An
             if stale(e, now=now, limit=settings.stale_running)
         ],
         "drift": DriftRecord(engine).incidents(limit),
+        "stale": DriftRecord(engine).went_stale(limit),
         "config": {"refused": list(ConfigRecord(engine).refused())},
         "policies": _policies(PolicyRecord(engine)),
         "waivers": _waivers(settings, now),

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from venturalitica_agent import __version__
 from venturalitica_agent.domain.evidence import Decision, EvidenceBundle
 from venturalitica_agent.domain.run import Run
-from venturalitica_agent.domain.verdict import counts_tag, worst
+from venturalitica_agent.domain.verdict import STALE, counts_tag, worst
 from venturalitica_agent.errors import PermanentError, RunChanged, RunGone
 from venturalitica_agent.stores.base import Store
 
@@ -101,6 +101,19 @@ def publish(store: Store, run: Run, decisions: Sequence[tuple[Decision, Evidence
             remedy="check who else writes `venturalitica.*` tags",
         )
     return tags
+
+
+def withdraw(store: Store, run: Run, decisions: Sequence[Decision], stale: Sequence[Decision]) -> None:
+    """Say on the run that verdicts of it are `stale`; the evidence, and what the other tags say of it, stay.
+
+    Args:
+        decisions: all that were published together. stale: those of them whose model or data changed.
+    """
+    names = [f"{PREFIX}{d.verdict.policy}.status" for d in stale] if len(decisions) > 1 else []
+    models = {(d.subject.model.model_id, d.subject.model.name) for d in stale if d.subject.model}
+    status = {f"{PREFIX}status": STALE}
+    store.tag_models(run.ref.run_id, [m for m in run.models if (m.model_id, m.name) in models], status)
+    store.set_tags(run.ref.run_id, dict.fromkeys(names, STALE) | status)
 
 
 def rfc3339(seconds: float) -> str:

@@ -13,7 +13,15 @@ from support.verdicts import policy, subject
 from venturalitica_agent.domain.verdict import Status
 from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.state.reading import Reading, open_reading
-from venturalitica_agent.state.tables import config_mistakes, counters, evidence_files, runs, verdict_controls, verdicts
+from venturalitica_agent.state.tables import (
+    config_mistakes,
+    counters,
+    drift_checks,
+    evidence_files,
+    runs,
+    verdict_controls,
+    verdicts,
+)
 
 PASS, FAIL, WAIVED = Status.PASS, Status.FAIL, Status.WAIVED
 
@@ -65,9 +73,10 @@ def test_an_older_state_gets_the_same_rows_when_it_is_opened(state: PageState) -
     grown(state)
     before = [rows(state.engine, table) for table in (verdicts, verdict_controls)]
     with state.engine.begin() as db:
-        for table in (verdicts, verdict_controls, evidence_files, counters, config_mistakes):
+        for table in (verdicts, verdict_controls, evidence_files, counters, config_mistakes, drift_checks):
             table.drop(db)
         db.execute(sa.text("DROP TABLE state_version"))
+        db.execute(sa.text("ALTER TABLE runs DROP COLUMN due_since"))
         next(index for index in runs.indexes if index.name == "runs_by_store").drop(db)
     again = open_state(state.settings.state)
     assert [rows(again, table) for table in (verdicts, verdict_controls)] == before
