@@ -178,7 +178,8 @@ class Auditor:
         """
         now = self._clock()
         asked_at, names = self._experiments.get(store.id, (0.0, {}))
-        if now - asked_at > _NAMES_LAST or (experiment_id not in names and now - asked_at > 1.0):
+        age = abs(now - asked_at)  # also of names that were asked for by a clock that was then set back
+        if age > _NAMES_LAST or (experiment_id not in names and age > 1.0):
             asked_at, names = self._experiments[store.id] = now, store.experiments()
         if experiment_id not in names:
             raise RecordUnreadable(
@@ -293,6 +294,10 @@ class Auditor:
     def settle(self) -> int:
         """Make due what has been quiet long enough; returns how many."""
         return len(self._reconciler.settle_due(self._stores.get))
+
+    def hasten(self) -> None:
+        """The clock was set back: what waits until a moment of before waits no longer than it would from now on."""
+        self._ledger.hasten(self._clock(), settle=self._reconciler.settle, pause=_LONGEST_PAUSE)
 
     def rescue(self, engine: Engine) -> int:
         """Free claims whose job is dead; returns how many."""

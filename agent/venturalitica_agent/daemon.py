@@ -14,9 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from venturalitica_agent import __version__
@@ -47,6 +48,7 @@ _DISCOVER = 60.0  # seconds between two looks for new projects, at least
 _POLICY_CHECK = 10.0  # seconds between two looks at the policies' files, at most: a stat of each
 _UPKEEP = 30.0  # seconds between two turns of upkeep, at most, each of which takes at most so much of them
 _UPKEEP_SHARE = 0.1
+_JUMP = 1.0  # seconds by which a clock is set back at least; what is less is waited for
 _THREADS = 20
 
 
@@ -137,6 +139,7 @@ class Service:
         self._watched = [_Watched(store, agent.poll_of(store)) for store in agent.stores.values()]
         self._warm_at = 0.0
         self._warm = False
+        self._clocks = time.time() - time.monotonic()
         self._policy_check = min(self._settings.reconcile, _POLICY_CHECK)
         self._upkeep = min(self._settings.drift.every, _UPKEEP)
         agent.on_progress = self._wake.set
@@ -241,7 +244,7 @@ class Service:
     # -- the work loop --------------------------------------------------------------------------------------
     def _work(self) -> None:
         """Settle, claim, rest; sleeps until something moved or becomes ready."""
-        rescued_at = 0.0
+        rescued_at = -math.inf
         while True:
             self._wake.clear()  # before the looks at what was asked: an order that comes after them wakes the sleep
             if self._stopping.is_set() or self._orders.end:
@@ -250,12 +253,13 @@ class Service:
                 self._orders.reload = False
                 self._reload(self._reread)
                 continue
-            now = time.time()
+            now = time.monotonic()
             with self._surviving("work"):
+                self._mind_clock()
                 self._agent.auditor.settle()
                 self._agent.auditor.claim(self._agent.engine)
                 busy = bool(self._agent.ledger.in_phase(Phase.CLAIMED))
-                if (busy and now - rescued_at > 30) or rescued_at == 0.0:
+                if (busy and now - rescued_at > 30) or rescued_at == -math.inf:
                     self._agent.auditor.rescue(self._agent.engine)
                     rescued_at = now
                 self._agent.engine.rest(busy=busy)
@@ -264,6 +268,18 @@ class Service:
                 self._agent.telemetry.flush()
             _notify("WATCHDOG=1")
             self._wake.wait(self._pause())
+
+    def _mind_clock(self) -> None:
+        """What was planned by a clock that was then set back would wait for as long as that was: it is planned anew."""
+        clocks = time.time() - time.monotonic()
+        jump, self._clocks = clocks - self._clocks, clocks
+        if jump > -_JUMP:
+            return
+        log.warning("clock.set_back", seconds=round(-jump, 1))
+        for job in self._scheduler.get_jobs():
+            with contextlib.suppress(JobLookupError):  # its turn came meanwhile
+                self._scheduler.modify_job(job.id, next_run_time=job.next_run_time + timedelta(seconds=jump))
+        self._agent.auditor.hasten()
 
     def _pause(self) -> float:
         ready = None
@@ -289,13 +305,13 @@ class Service:
     def _keep_warm(self, busy: bool) -> None:
         """Workers wait warm while training goes on or work is in hand, and not otherwise: each holds 200 MB."""
         if busy:
-            self._warm_at = time.time()
-        elif self._warm and time.time() - self._warm_at > _COOL_AFTER:
+            self._warm_at = time.monotonic()
+        elif self._warm and time.monotonic() - self._warm_at > _COOL_AFTER:
             self._warm = False
             self._agent.sandbox.cool()
 
     def _get_warm(self) -> None:
-        self._warm_at = time.time()
+        self._warm_at = time.monotonic()
         if self._warm:
             return
         self._warm = True

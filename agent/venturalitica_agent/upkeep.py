@@ -70,7 +70,7 @@ class Upkeep:
         until = time.monotonic() + seconds
         away: set[str] = set()
         incidents = 0
-        for store, run_id in self._record.due(self._clock() - self._every, _BATCH):
+        for store, run_id in self._record.due(self._clock() - self._every, self._clock(), _BATCH):
             if time.monotonic() > until:
                 break
             if store not in self._stores or store in away:
@@ -184,7 +184,7 @@ class Upkeep:
                 for decision, policy in zip(decisions, policies, strict=True)
             ]
             tags = publish(store, run, decided)
-            now = self._clock()
+            now = max(self._clock(), self._world.records.last_published(store.id, run.ref.run_id))
             written = {path: sha256(c).hexdigest() for _, bundle in decided for path, c in bundle.files.items()}
             if written != files:  # by another version of the agent, whose reports have other words
                 done = Published(tags["venturalitica.status"], tags, store.run_link(run), now)

@@ -129,7 +129,9 @@ def found_again(store: Store, run: Run, place: str, roots: Sequence[Path]) -> So
     try:
         real = inside(path, roots)
         if real != path:
-            raise UntrustedInput("is not a regular file (a folder, device, socket or pipe is refused)", subject=str(path))
+            raise UntrustedInput(
+                "is not a regular file (a folder, device, socket or pipe is refused)", subject=str(path)
+            )
         return _local(path.name, real, real.parent, f"file {path}")
     except OSError as error:
         raise Unfit(f"the file {shown(str(path))} can't be read: {error.strerror}", code="missing") from error

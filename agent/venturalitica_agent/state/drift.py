@@ -22,13 +22,16 @@ class DriftRecord:
         self._engine = engine
         self._insert = insert_of(engine)
 
-    def due(self, before: float, limit: int) -> list[tuple[str, str]]:
-        """(store, run id) of audited runs that were neither published nor compared since `before`, the oldest first."""
+    def due(self, before: float, now: float, limit: int) -> list[tuple[str, str]]:
+        """(store, run id) of audited runs that were neither published nor compared since `before`, the oldest first.
+
+        Those, too, that were so after `now`: by a clock that was wrong then.
+        """
         c = drift_checks.c
         last = sa.func.coalesce(c.checked_at, runs.c.changed_at)
         same = (c.store == runs.c.store) & (c.run_id == runs.c.run_id)
         query = sa.select(runs.c.store, runs.c.run_id).outerjoin_from(runs, drift_checks, same)
-        query = query.where(runs.c.phase == Phase.DONE, last < before).order_by(last).limit(limit)
+        query = query.where(runs.c.phase == Phase.DONE, (last < before) | (last > now)).order_by(last).limit(limit)
         with self._engine.connect() as db:
             return [(store, run_id) for store, run_id in db.execute(query)]
 
