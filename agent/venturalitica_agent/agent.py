@@ -25,7 +25,14 @@ from venturalitica_agent.detect.reconcile import Reconciler
 from venturalitica_agent.domain.policy import Policy, Selector
 from venturalitica_agent.domain.run import AUDIT_RUN, RunRef
 from venturalitica_agent.domain.subject import DataPlan
-from venturalitica_agent.errors import ConfigError, PermanentError, SandboxClosed, SandboxUnavailable, StoreUnavailable
+from venturalitica_agent.errors import (
+    ConfigError,
+    PermanentError,
+    SandboxClosed,
+    SandboxUnavailable,
+    StateUnavailable,
+    StoreUnavailable,
+)
 from venturalitica_agent.fetch.cache import Cache
 from venturalitica_agent.logging import clean, get_logger
 from venturalitica_agent.pipeline import World
@@ -203,7 +210,10 @@ class Agent:
         self.auditor.release()
         self.engine.close()
         self.sandbox.close()
-        self.telemetry.close()
+        try:
+            self.telemetry.close()
+        except StateUnavailable as error:
+            log.warning("telemetry.lost", reason=error.what)
         self.dispose()
 
     def dispose(self) -> None:

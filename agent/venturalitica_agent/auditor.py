@@ -30,6 +30,7 @@ from venturalitica_agent.errors import (
     RunChanged,
     RunGone,
     SandboxClosed,
+    StateUnavailable,
 )
 from venturalitica_agent.logging import get_logger
 from venturalitica_agent.policy.waivers import Waivers, day_of, notices
@@ -199,6 +200,13 @@ class Auditor:
     def execute(self, plain: dict[str, Any], step: Step) -> None:
         """What the engine runs: one job, from its start or from where a crash left it. Never raises."""
         job = from_plain(AuditJob, plain)
+        try:
+            self._execute(job, step)
+        except StateUnavailable as error:  # nothing can be noted, also not that: the rescue takes it up again
+            log.warning("audit.not_noted", run=job.run_id, reason=error.what, remedy=error.remedy)
+        self._on_progress()
+
+    def _execute(self, job: AuditJob, step: Step) -> None:
         started = time.perf_counter()
         try:
             with self._telemetry.stage("audit", store=job.store, run_id=job.run_id, job=job.id):
@@ -223,7 +231,6 @@ class Auditor:
                     seconds=round(time.perf_counter() - started, 3),
                 )
             self._done(job)
-        self._on_progress()
 
     def release(self) -> None:
         """The service ends or reloads: what goes wrong with the jobs in hand says nothing of them from now on."""

@@ -26,7 +26,7 @@ from venturalitica_agent.detect.poll import Poll
 from venturalitica_agent.detect.watch import FolderWatch
 from venturalitica_agent.domain.ledger import Entry, Phase
 from venturalitica_agent.domain.run import RunRef
-from venturalitica_agent.errors import AgentError, RetryableError
+from venturalitica_agent.errors import AgentError, RetryableError, StateUnavailable
 from venturalitica_agent.logging import get_logger
 from venturalitica_agent.settings import Settings
 from venturalitica_agent.state.services import announced, services_folder
@@ -325,6 +325,8 @@ class Service:
     def _seen_by_watch(self, watched: _Watched, ref: RunRef) -> None:
         try:
             self._seen([ref])
+        except RetryableError as error:
+            self._blind(watched, f"a sight could not be recorded: {error.what}")
         except Exception as error:
             log.exception("detect.failed", store=watched.store.uri)
             self._blind(watched, f"a sight could not be recorded: {type(error).__name__}")
@@ -466,6 +468,9 @@ class Service:
     def _store_down(self, watched: _Watched, error: RetryableError) -> None:
         """Say it once; the sweep keeps trying and says when it is back."""
         store = watched.store
+        if isinstance(error, StateUnavailable):  # it is not the store that is away
+            log.warning("state.unavailable", reason=error.what, subject=error.subject, remedy=error.remedy)
+            return
         self._agent.telemetry.poll_failed(store.id)
         with self._surviving("detect"):
             if self._agent.records.store_down(store.id, store.uri, error.what, error.remedy, now=time.time()):
