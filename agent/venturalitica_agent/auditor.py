@@ -264,8 +264,10 @@ class Auditor:
             return
         if ref is None or ref.deleted:
             self._move(job, Phase.GONE, reason="deleted in the store")
-        elif ref.revision == job.revision:  # it was gone and is back: once more, as a new job
-            self._again(job, error)
+        elif (
+            ref.revision == job.revision
+        ):  # gone and back; or noticed, and not to be read, which must not go on for ever
+            self._failed(job, RecordUnreadable(error.what, subject=error.subject, remedy=error.remedy), counts=True)
         else:
             self._reconciler.seen([ref])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from venturalitica_agent.domain.ledger import Entry, Phase, after_sight, vanished
 from venturalitica_agent.domain.run import RunRef
@@ -101,8 +101,8 @@ class Reconciler:
             except AgentError:
                 ref = None
             if ref is None or (ref.revision == entry.ref.revision and not ref.deleted):
-                if self._ledger.move(entry, Phase.DUE, now=now):
-                    ready.append(entry)
+                ready.append(entry)
             else:
                 self._record(ref)
+        self._ledger.swap([(entry, replace(entry, phase=Phase.DUE)) for entry in ready], now=now)
         return ready
