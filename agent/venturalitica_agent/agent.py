@@ -26,7 +26,14 @@ from venturalitica_agent.detect.reconcile import Reconciler
 from venturalitica_agent.domain.policy import Policy, Selector
 from venturalitica_agent.domain.run import AUDIT_RUN, RunRef
 from venturalitica_agent.domain.subject import DataPlan
-from venturalitica_agent.errors import ConfigError, PermanentError, SandboxClosed, SandboxUnavailable, StoreUnavailable
+from venturalitica_agent.errors import (
+    ConfigError,
+    PermanentError,
+    SandboxClosed,
+    SandboxUnavailable,
+    StateUnavailable,
+    StoreUnavailable,
+)
 from venturalitica_agent.fetch.cache import Cache
 from venturalitica_agent.logging import clean, get_logger
 from venturalitica_agent.notify.notifier import Notifier
@@ -185,6 +192,7 @@ class Agent:
             history=lambda: self.in_force.book.history,
             every=self.settings.drift.every,
             restore=self.settings.drift.on_change is OnDrift.RESTORE,
+            inputs=self.settings.drift.inputs,
         )
         sqlite = self._state_url.get_backend_name() == "sqlite"
         database = Path(self._state_url.database or "")
@@ -204,7 +212,10 @@ class Agent:
         self.auditor.release()
         self.engine.close()
         self.sandbox.close()
-        self.telemetry.close()
+        try:
+            self.telemetry.close()
+        except StateUnavailable as error:
+            log.warning("telemetry.lost", reason=error.what)
         self.dispose()
 
     def dispose(self) -> None:

@@ -30,6 +30,7 @@ from venturalitica_agent.errors import (
     RunChanged,
     RunGone,
     SandboxClosed,
+    StateUnavailable,
 )
 from venturalitica_agent.logging import get_logger
 from venturalitica_agent.policy.waivers import Waivers, day_of, notices
@@ -178,7 +179,8 @@ class Auditor:
         """
         now = self._clock()
         asked_at, names = self._experiments.get(store.id, (0.0, {}))
-        if now - asked_at > _NAMES_LAST or (experiment_id not in names and now - asked_at > 1.0):
+        age = abs(now - asked_at)  # also of names that were asked for by a clock that was then set back
+        if age > _NAMES_LAST or (experiment_id not in names and age > 1.0):
             asked_at, names = self._experiments[store.id] = now, store.experiments()
         if experiment_id not in names:
             raise RecordUnreadable(
@@ -198,6 +200,13 @@ class Auditor:
     def execute(self, plain: dict[str, Any], step: Step) -> None:
         """What the engine runs: one job, from its start or from where a crash left it. Never raises."""
         job = from_plain(AuditJob, plain)
+        try:
+            self._execute(job, step)
+        except StateUnavailable as error:  # nothing can be noted, also not that: the rescue takes it up again
+            log.warning("audit.not_noted", run=job.run_id, reason=error.what, remedy=error.remedy)
+        self._on_progress()
+
+    def _execute(self, job: AuditJob, step: Step) -> None:
         started = time.perf_counter()
         try:
             with self._telemetry.stage("audit", store=job.store, run_id=job.run_id, job=job.id):
@@ -222,7 +231,6 @@ class Auditor:
                     seconds=round(time.perf_counter() - started, 3),
                 )
             self._done(job)
-        self._on_progress()
 
     def release(self) -> None:
         """The service ends or reloads: what goes wrong with the jobs in hand says nothing of them from now on."""
@@ -256,8 +264,10 @@ class Auditor:
             return
         if ref is None or ref.deleted:
             self._move(job, Phase.GONE, reason="deleted in the store")
-        elif ref.revision == job.revision:  # it was gone and is back: once more, as a new job
-            self._again(job, error)
+        elif (
+            ref.revision == job.revision
+        ):  # gone and back; or noticed, and not to be read, which must not go on for ever
+            self._failed(job, RecordUnreadable(error.what, subject=error.subject, remedy=error.remedy), counts=True)
         else:
             self._reconciler.seen([ref])
 
@@ -293,6 +303,10 @@ class Auditor:
     def settle(self) -> int:
         """Make due what has been quiet long enough; returns how many."""
         return len(self._reconciler.settle_due(self._stores.get))
+
+    def hasten(self) -> None:
+        """The clock was set back: what waits until a moment of before waits no longer than it would from now on."""
+        self._ledger.hasten(self._clock(), settle=self._reconciler.settle, pause=_LONGEST_PAUSE)
 
     def rescue(self, engine: Engine) -> int:
         """Free claims whose job is dead; returns how many."""

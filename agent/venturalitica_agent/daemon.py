@@ -14,9 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from venturalitica_agent import __version__
@@ -25,7 +26,7 @@ from venturalitica_agent.detect.poll import Poll
 from venturalitica_agent.detect.watch import FolderWatch
 from venturalitica_agent.domain.ledger import Entry, Phase
 from venturalitica_agent.domain.run import RunRef
-from venturalitica_agent.errors import AgentError, RetryableError
+from venturalitica_agent.errors import AgentError, RetryableError, StateUnavailable
 from venturalitica_agent.logging import get_logger
 from venturalitica_agent.settings import Settings
 from venturalitica_agent.state.services import announced, services_folder
@@ -45,10 +46,11 @@ _COOL_AFTER = 600.0
 _LONGEST_PAUSE = 60.0
 _DISCOVER = 60.0  # seconds between two looks for new projects, at least
 _POLICY_CHECK = 10.0  # seconds between two looks at the policies' files, at most: a stat of each
-_UPKEEP = 30.0  # seconds between two turns of upkeep, each of which takes at most so much of them
+_UPKEEP = 30.0  # seconds between two turns of upkeep, at most, each of which takes at most so much of them
 _UPKEEP_SHARE = 0.1
 _TIDY = 86_400.0  # seconds between two removals of what the state needs no longer
 _TIDY_FIRST = 300.0  # seconds after the start, which has other things to do
+_JUMP = 1.0  # seconds by which a clock is set back at least; what is less is waited for
 _THREADS = 20
 
 
@@ -140,7 +142,9 @@ class Service:
         self._watched = [_Watched(store, agent.poll_of(store)) for store in agent.stores.values()]
         self._warm_at = 0.0
         self._warm = False
+        self._clocks = time.time() - time.monotonic()
         self._policy_check = min(self._settings.reconcile, _POLICY_CHECK)
+        self._upkeep = min(self._settings.drift.every, _UPKEEP)
         agent.on_progress = self._wake.set
 
     def stop(self) -> None:
@@ -169,7 +173,7 @@ class Service:
             if agent.follows:
                 self._at(0.0, "discover", self._discover, 0)
             self._at(self._policy_check, "policies", self._look_at_policies)
-            self._at(_UPKEEP, "upkeep", self._keep_up)
+            self._at(self._upkeep, "upkeep", self._keep_up)
             self._at(_TIDY_FIRST, "tidy", self._tidy)
             if self._settings.web.serve:
                 self._at(0.0, "web", self._serve_page)
@@ -250,7 +254,7 @@ class Service:
     # -- the work loop --------------------------------------------------------------------------------------
     def _work(self) -> None:
         """Settle, claim, rest; sleeps until something moved or becomes ready."""
-        rescued_at = 0.0
+        rescued_at = -math.inf
         while True:
             self._wake.clear()  # before the looks at what was asked: an order that comes after them wakes the sleep
             if self._stopping.is_set() or self._orders.end:
@@ -259,12 +263,13 @@ class Service:
                 self._orders.reload = False
                 self._reload(self._reread)
                 continue
-            now = time.time()
+            now = time.monotonic()
             with self._surviving("work"):
+                self._mind_clock()
                 self._agent.auditor.settle()
                 self._agent.auditor.claim(self._agent.engine)
                 busy = bool(self._agent.ledger.in_phase(Phase.CLAIMED))
-                if (busy and now - rescued_at > 30) or rescued_at == 0.0:
+                if (busy and now - rescued_at > 30) or rescued_at == -math.inf:
                     self._agent.auditor.rescue(self._agent.engine)
                     rescued_at = now
                 self._agent.engine.rest(busy=busy)
@@ -273,6 +278,18 @@ class Service:
                 self._agent.telemetry.flush()
             _notify("WATCHDOG=1")
             self._wake.wait(self._pause())
+
+    def _mind_clock(self) -> None:
+        """What was planned by a clock that was then set back would wait for as long as that was: it is planned anew."""
+        clocks = time.time() - time.monotonic()
+        jump, self._clocks = clocks - self._clocks, clocks
+        if jump > -_JUMP:
+            return
+        log.warning("clock.set_back", seconds=round(-jump, 1))
+        for job in self._scheduler.get_jobs():
+            with contextlib.suppress(JobLookupError):  # its turn came meanwhile
+                self._scheduler.modify_job(job.id, next_run_time=job.next_run_time + timedelta(seconds=jump))
+        self._agent.auditor.hasten()
 
     def _pause(self) -> float:
         ready = None
@@ -298,13 +315,13 @@ class Service:
     def _keep_warm(self, busy: bool) -> None:
         """Workers wait warm while training goes on or work is in hand, and not otherwise: each holds 200 MB."""
         if busy:
-            self._warm_at = time.time()
-        elif self._warm and time.time() - self._warm_at > _COOL_AFTER:
+            self._warm_at = time.monotonic()
+        elif self._warm and time.monotonic() - self._warm_at > _COOL_AFTER:
             self._warm = False
             self._agent.sandbox.cool()
 
     def _get_warm(self) -> None:
-        self._warm_at = time.time()
+        self._warm_at = time.monotonic()
         if self._warm:
             return
         self._warm = True
@@ -318,6 +335,8 @@ class Service:
     def _seen_by_watch(self, watched: _Watched, ref: RunRef) -> None:
         try:
             self._seen([ref])
+        except RetryableError as error:
+            self._blind(watched, f"a sight could not be recorded: {error.what}")
         except Exception as error:
             log.exception("detect.failed", store=watched.store.uri)
             self._blind(watched, f"a sight could not be recorded: {type(error).__name__}")
@@ -377,10 +396,11 @@ class Service:
         self._at(self._policy_check, "policies", self._look_at_policies)
 
     def _keep_up(self) -> None:
-        """Compare old runs with what was published on them, a part of the time."""
+        """Compare old runs with what was audited and published, a part of the time."""
         with self._surviving("drift"):
-            self._agent.upkeep.turn(_UPKEEP * _UPKEEP_SHARE)
-        self._at(_UPKEEP, "upkeep", self._keep_up)
+            if self._agent.upkeep.turn(self._upkeep * _UPKEEP_SHARE):
+                self._wake.set()
+        self._at(self._upkeep, "upkeep", self._keep_up)
 
     def _tidy(self) -> None:
         with self._surviving("tidy"):
@@ -463,6 +483,9 @@ class Service:
     def _store_down(self, watched: _Watched, error: RetryableError) -> None:
         """Say it once; the sweep keeps trying and says when it is back."""
         store = watched.store
+        if isinstance(error, StateUnavailable):  # it is not the store that is away
+            log.warning("state.unavailable", reason=error.what, subject=error.subject, remedy=error.remedy)
+            return
         self._agent.telemetry.poll_failed(store.id)
         with self._surviving("detect"):
             if self._agent.records.store_down(store.id, store.uri, error.what, error.remedy, now=time.time()):

@@ -64,6 +64,17 @@ class StoreUnavailable(Away):
     """A tracking store does not answer."""
 
 
+class StateUnavailable(Away):
+    """The agent's own state can't be read or written now: it is locked, its disk is full, its server is away."""
+
+    @classmethod
+    def because(cls, error: BaseException, subject: str = "") -> StateUnavailable:
+        """With the words of the database in one line."""
+        words = " ".join(str(error).split())[:300]
+        remedy = "free its disk, or see who locks it; it is tried again"
+        return cls(f"the state can't be used: {words}", subject=subject, remedy=remedy)
+
+
 class RecordUnreadable(RetryableError):
     """A store's record of a run can't be read: it is being rewritten, or it is broken."""
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from venturalitica_agent.agent import Agent
 from venturalitica_agent.domain.ledger import Entry, Phase
 from venturalitica_agent.domain.run import RunRef
-from venturalitica_agent.domain.verdict import Status, worst
+from venturalitica_agent.domain.verdict import STALE, Status, worst
 from venturalitica_agent.errors import ConfigError, RetryableError
 from venturalitica_agent.state.records import AuditRecord
 from venturalitica_agent.stores.base import Store
@@ -45,12 +45,13 @@ class Pass:
     @property
     def exit_code(self) -> int:
         """0 everything evaluated passes (or warns), 1 a verdict is `fail`, 3 no verdict, 4 none in time."""
-        statuses = [Status(v.status) for v in self.verdicts]
+        statuses = [Status(v.status) for v in self.verdicts if v.status != STALE]
         if Status.FAIL in statuses:
             return 1
         if self.late:
             return 4
-        if self.without or self.down or worst(statuses) not in (Status.PASS, Status.WARN):
+        stale = len(statuses) < len(self.verdicts)
+        if self.without or self.down or stale or worst(statuses) not in (Status.PASS, Status.WARN):
             return 3
         return 0
 

@@ -66,6 +66,7 @@ def _overview(engine: sa.Engine, settings: Settings, limit: int) -> dict[str, An
         ],
         "drift": DriftRecord(engine).incidents(limit),
         "notify": [dict(channel) for channel in channels_now(engine)],
+        "stale": DriftRecord(engine).went_stale(limit),
         "config": {"refused": list(ConfigRecord(engine).refused())},
         "policies": _policies(PolicyRecord(engine)),
         "waivers": _waivers(settings, now),

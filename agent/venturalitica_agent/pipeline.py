@@ -7,6 +7,7 @@ can be repeated, and everything after it follows from it, so a crash at any mome
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,8 @@ from venturalitica_agent.telemetry import SILENT, Telemetry
 if TYPE_CHECKING:
     from venturalitica_agent.fetch.cache import Cache
     from venturalitica_agent.sandbox.launcher import Sandbox
+
+_MOMENT = 0.001  # seconds
 
 Step = Callable[[str, Callable[[], Any]], Any]
 
@@ -92,12 +95,14 @@ def audit(job: AuditJob, step: Step, world: World) -> list[Decision]:
         with world.telemetry.stage("publish"):
             tags = publish(store, run, decided)
         status = tags["venturalitica.status"]
-        done = Published(status=status, tags=tags, link=store.run_link(run), tagged_at=world.clock())
+        # Later than all before it, whatever the clock says: which verdict counts is told by that.
+        now = max(world.clock(), world.records.last_published(job.store, job.run_id) + _MOMENT)
+        done = Published(status=status, tags=tags, link=store.run_link(run), tagged_at=now)
         return to_plain(Published, done)
 
     published = from_plain(Published, step("publish", write_back))
     for decision, bundle in decided:
-        world.records.keep_audit(run, decision, bundle, published, now=world.clock())
+        world.records.keep_audit(run, decision, bundle, published, now=max(world.clock(), published.tagged_at))
         world.telemetry.published(
             decision.verdict.policy, decision.verdict.status.value, sum(map(len, bundle.files.values()))
         )
@@ -146,8 +151,12 @@ def _decide(job: AuditJob, task: AuditTask, policy: Policy, run: Run, store: Sto
             in_force={task.policy for task in job.tasks},
             telemetry=world.telemetry,
         )
+    now = world.clock()
+    if task.since is not None and now < task.since:
+        notes += (f"this machine's clock was set back: it showed {rfc3339(now)}, before the policy came into force",)
+        now = math.ceil(task.since)
     waivers = world.waivers()
-    waived = waivers.on(policy.id, run.ref.run_id, run.name, run.experiment, day_of(world.clock()))
+    waived = waivers.on(policy.id, run.ref.run_id, run.name, run.experiment, day_of(now))
     verdict = judge(policy, results, integrity_findings(subject), waived)
     identity = audit_id(job.store, job.run_id, subject, policy.digest, verdict.waived)
     known = world.records.decision(job.store, job.run_id, identity)
@@ -168,7 +177,7 @@ def _decide(job: AuditJob, task: AuditTask, policy: Policy, run: Run, store: Sto
         },
         subject=subject,
         verdict=verdict,
-        decided_at=rfc3339(world.clock()),
+        decided_at=rfc3339(now),
         environment=_environment(subject),
         sandbox=world.sandbox_facts() if subject.model or subject.metrics else {},
         notes=(task.note, *notes) if task.note else notes,

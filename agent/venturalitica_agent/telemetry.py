@@ -19,6 +19,7 @@ DELAY = "venturalitica_verdict_delay_seconds"
 EVIDENCE = "venturalitica_evidence_bytes_total"
 POLL_ERRORS = "venturalitica_poll_errors_total"
 KILLS = "venturalitica_sandbox_kills_total"
+STALE = "venturalitica_stale_total"
 
 
 class Telemetry:
@@ -64,6 +65,11 @@ class Telemetry:
         """The sandbox ended what ran in it."""
         if self._counters:
             self._counters.add(KILLS, {"limit": limit})
+
+    def stale(self) -> None:
+        """The model or the data of a run changed after its audit."""
+        if self._counters:
+            self._counters.add(STALE)
 
     def flush(self) -> None:
         """Write down what was counted."""

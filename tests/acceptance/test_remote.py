@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import time
+from itertools import count, cycle, pairwise
 
 import pytest
 import training
 from mlflow import MlflowClient
+from support.odd_server import Answer, Handler, odd_server, passing_to
 from workplace import AUDITS, Workplace, eventually
 
 pytestmark = pytest.mark.xdist_group("mlflow-server")
@@ -38,3 +40,44 @@ def test_a_tracking_server_is_polled_and_tagged(place: Workplace, mlflow_server)
         assert len(training.evidence_folders(uri, run)) == 1
     (output,) = MlflowClient(uri).get_run(bad).outputs.model_outputs
     assert MlflowClient(uri).get_logged_model(output.model_id).tags["venturalitica.status"] == "fail"
+
+
+def test_a_server_in_trouble_is_waited_for_and_nothing_is_lost(place: Workplace, mlflow_server) -> None:  # type: ignore[no-untyped-def]
+    """It answers with 503, with what is no answer and with half an answer; then late, refusing the first writes."""
+    direct = mlflow_server.uri
+    table = training.table().assign(prediction=training.table().y)
+    own = passing_to(direct)
+    wrong: list[Answer] = [
+        lambda handler: handler.say(503, b"<html>try later</html>"),
+        lambda handler: handler.say(200, b"\xff\x00<html>captive portal</html>", Content_Type="text/html"),
+        lambda handler: handler.say(200, b'{"experiments": [{"experi', Content_Type="application/json"),
+    ]
+    answers = cycle(wrong)
+    refused = count()
+
+    def unwell(handler: Handler) -> None:
+        time.sleep(0.3)
+        if (handler.command == "PUT" or "log-batch" in handler.path) and next(refused) < 2:
+            handler.say(500, b"no space")
+        else:
+            own(handler)
+
+    with odd_server() as server:
+        server.answer = own
+        place.configure([f"{server.url}\n    poll: 1s"], audits=AUDITS + "      prediction: prediction\n")
+        with place.service():
+            place.await_log("store.up")
+            server.answer = lambda handler: next(answers)(handler)
+            asked = len(server.seen)
+            runs = [training.log_table(direct, table, into="tiny-trouble")]
+            eventually(lambda: len(server.seen) >= asked + 4, workplace=place)
+            assert training.status(direct, runs[0]) is None
+            server.answer = unwell
+            runs.append(training.log_table(direct, table, into="tiny-trouble"))
+            for run in runs:
+                eventually(lambda run=run: training.status(direct, run) == "pass", workplace=place)
+    assert next(refused) > 2
+    assert len(place.events("store.down")) == 1
+    assert [len(training.evidence_folders(direct, run)) for run in runs] == [1, 1]
+    told = [(event["run"], event["status"]) for event in place.events("audit.published") if event["run"] in runs]
+    assert sorted(told) == sorted((run, "pass") for run in runs)

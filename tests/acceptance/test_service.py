@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import signal
+import sqlite3
 import subprocess
+import uuid
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -142,3 +146,70 @@ def test_the_service_stops_when_asked(place: Workplace, number: int) -> None:
     stop(process, number)
     assert process.returncode == 0
     assert place.events("service.stopped")
+
+
+@pytest.mark.xdist_group("service")
+def test_runs_that_come_go_and_come_back_while_the_service_runs(served: Served) -> None:
+    """Copied in file by file as rsync does, moved in, linked in; deleted and restored; half written and then whole."""
+    uri = served.uris["files"]
+    client = MlflowClient(uri)
+    home = Path(uri) / training.experiment(client)
+    aside = served.place.folder / "aside"
+    aside.mkdir()
+    runs = dict.fromkeys(("copied", "moved", "linked"), "")
+    for name in runs:
+        runs[name] = training.log_table(uri, training.table(), into="tiny-aside")
+        eventually(lambda name=name: served.published(runs[name]) != [], workplace=served.place)
+    assert {training.status(uri, run) for run in runs.values()} == {"error"}  # no model, and no predictions
+
+    # A copy of a run under another id is another run, wherever it comes from.
+    there = {name: uuid.uuid4().hex for name in runs}
+    for name, run in runs.items():
+        shutil.copytree(Path(client.get_run(run).info.artifact_uri).parent, aside / there[name])
+        shutil.rmtree(aside / there[name] / "artifacts" / "venturalitica")
+        for tag in (aside / there[name] / "tags").glob("venturalitica.*"):
+            tag.unlink()
+        meta = aside / there[name] / "meta.yaml"
+        text = meta.read_text().replace(f"experiment_id: '{Path(client.get_run(run).info.artifact_uri).parts[-3]}'", "")
+        text = text.replace(str(home.parent / client.get_run(run).info.experiment_id / run), str(home / there[name]))
+        meta.write_text(text.replace(run, there[name]) + f"experiment_id: '{home.name}'\n")
+
+    (aside / there["moved"]).rename(home / there["moved"])
+    (home / there["linked"]).symlink_to(aside / there["linked"])
+    broken = uuid.uuid4().hex
+    shutil.copytree(aside / there["copied"], aside / broken)
+    (aside / broken / "meta.yaml").write_text(
+        (aside / broken / "meta.yaml").read_text().replace(there["copied"], broken)
+    )
+    shutil.rmtree(aside / broken / "params")  # MLflow lists it, and can't find it
+    (aside / broken).rename(home / broken)
+    for path in sorted((aside / there["copied"]).rglob("*")):
+        target = home / there["copied"] / path.relative_to(aside / there["copied"])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            target.mkdir()
+            continue
+        half = target.with_name(f".{target.name}.Xa81Qz")
+        half.write_bytes(path.read_bytes()[:20])
+        half.write_bytes(path.read_bytes())
+        half.rename(target)
+    for name in ("copied", "moved"):
+        eventually(lambda name=name: served.published(there[name]) == [there[name]], workplace=served.place)
+        assert training.status(uri, there[name]) == "error"
+
+    client.delete_run(there["moved"])
+    eventually(lambda: phase(served, there["moved"]) == "gone", workplace=served.place)
+    client.restore_run(there["moved"])
+    eventually(lambda: phase(served, there["moved"]) == "done", workplace=served.place)
+    shutil.rmtree(home / there["copied"])
+    eventually(lambda: phase(served, there["copied"]) == "gone", workplace=served.place)
+    eventually(lambda: phase(served, broken) == "stuck", workplace=served.place)
+    # A folder behind a link gives no event of its own: the sweep finds it.
+    eventually(lambda: served.published(there["linked"]) == [there["linked"]], workplace=served.place)
+    assert sorted(served.published(*there.values())) == sorted(there.values())
+
+
+def phase(served: Served, run: str) -> str:
+    with closing(sqlite3.connect(served.place.folder / ".venturalitica" / "agent.db")) as db:
+        found = db.execute("SELECT phase FROM runs WHERE run_id = ?", (run,)).fetchone()
+    return str(found[0]) if found else ""

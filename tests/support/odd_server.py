@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import http.server
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 Answer = Callable[["Handler"], None]
 
@@ -19,7 +21,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.seen.append((self.path, dict(self.headers)))
         self.server.answer(self)
 
-    do_POST = do_PUT = do_GET
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
     def say(self, status: int, body: bytes = b"", **headers: str) -> None:
         """`headers` by their names, with _ for -."""
@@ -55,3 +57,22 @@ def odd_server() -> Iterator[OddServer]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def passing_to(target: str) -> Answer:
+    """An answer that is another server's."""
+
+    def answer(handler: Handler) -> None:
+        asked = http.client.HTTPConnection(urlsplit(target).netloc, timeout=60)
+        kept = {name: value for name, value in handler.headers.items() if name.lower() not in ("host", "connection")}
+        asked.request(handler.command, handler.path, handler.body, kept)
+        found = asked.getresponse()
+        content = found.read()
+        about = {name.replace("-", "_"): found.headers[name] for name in _KEPT if name in found.headers}
+        handler.say(found.status, content, **about)
+        asked.close()
+
+    return answer
+
+
+_KEPT = ("Content-Type", "Content-Disposition")

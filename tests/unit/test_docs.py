@@ -56,7 +56,7 @@ state: ./a.db
 cache: {folder: ./cache, size: 1GiB}
 sandbox: {wall: 1s, cpu: 1s, memory: 1GiB, output: 1MiB, warm: 0}
 wandb: {audit_runs: false}
-drift: {every: 2d, on_change: report}
+drift: {every: 2d, on_change: report, inputs: false}
 retention: {jobs: 2d, gone: 3d}
 notify:
 - {name: team, on: [fail], digest: 1d}
@@ -191,7 +191,11 @@ def test_documented_variables_and_defaults_are_the_real_ones(tmp_path: Path) -> 
     other = {"VENTURALITICA_WEB_HOST": "0.0.0.0", "VENTURALITICA_WEB_PORT": "1", "VENTURALITICA_CONCURRENCY": "7"}
     other |= {"VENTURALITICA_DRIFT_ON_CHANGE": "report"}
     other |= {"VENTURALITICA_SIGNING_TIMESTAMP": "https://tsa.example"}
-    other |= {"VENTURALITICA_WANDB_AUDIT_RUNS": "false", "VENTURALITICA_WEB_SERVE": "false"}
+    other |= {
+        "VENTURALITICA_DRIFT_INPUTS": "false",
+        "VENTURALITICA_WANDB_AUDIT_RUNS": "false",
+        "VENTURALITICA_WEB_SERVE": "false",
+    }
     sizes = {"VENTURALITICA_CACHE_SIZE", "VENTURALITICA_SANDBOX_MEMORY", "VENTURALITICA_SANDBOX_OUTPUT"}
     paths = {"VENTURALITICA_POLICIES", "VENTURALITICA_STATE", "VENTURALITICA_CACHE_FOLDER"}
     for key, default, variable in rows:
@@ -199,7 +203,7 @@ def test_documented_variables_and_defaults_are_the_real_ones(tmp_path: Path) -> 
         changed = load_settings(None, env={variable: value}, cwd=tmp_path)
         assert setting(changed, key) != setting(plain, key), variable
         assert is_default(default.partition(",")[0].strip("`"), setting(plain, key), tmp_path), (key, default)
-    assert len(rows) == 27
+    assert len(rows) == 28
 
 
 def setting(settings: Settings, key: str) -> Any:

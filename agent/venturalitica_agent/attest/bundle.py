@@ -98,13 +98,13 @@ def _model(model: ModelSubject | None) -> dict[str, Any] | None:
     if model is None:
         return None
     plain: dict[str, Any] = to_plain(ModelSubject, model)
-    del plain["path"]
+    del plain["path"], plain["place"]
     return plain
 
 
 def _data(data: DataSubject) -> dict[str, Any]:
     plain: dict[str, Any] = to_plain(DataSubject, data)
-    del plain["path"]
+    del plain["path"], plain["place"]
     return plain
 
 

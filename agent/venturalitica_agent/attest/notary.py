@@ -138,6 +138,12 @@ class Notary:
         about = sha256(canonical({**facts, "at": self._clock()})).hexdigest()
         self._append("drift", about, facts, self.keys.signer())
 
+    def note_stale(self, store: str, run_id: str, words: str) -> None:
+        """Log that the model or the data of a run are no longer those that were audited."""
+        facts = {"store": store, "run_id": run_id, "found": words}
+        about = sha256(canonical({**facts, "at": self._clock()})).hexdigest()
+        self._append("stale", about, facts, self.keys.signer())
+
     def note_waivers(self, digest: str) -> None:
         """Log the digest of a file of waivers; empty where there is none."""
         if digest and self.log.entry(f"waivers:{digest}") is None:

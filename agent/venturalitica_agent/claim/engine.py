@@ -12,14 +12,16 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from sqlalchemy.exc import OperationalError
 
-from venturalitica_agent.errors import RetryableError
+from venturalitica_agent.errors import RetryableError, StateUnavailable
 from venturalitica_agent.logging import get_logger
 
 log = get_logger(__name__)
@@ -30,6 +32,7 @@ _RECOVERIES = 5
 _PATIENCE = 8  # whole seconds for jobs in hand at the end; what takes longer is taken up at the next start
 # Recovery only takes up jobs of the same version: the format of jobs, not the release, is what must agree.
 _JOB_FORMAT = "1"
+ENDED = "SUCCESS"  # what a job was for was done, or could not even be noted
 ALIVE = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
 _ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 _BATCH = 500
@@ -45,8 +48,17 @@ class EngineBusy(RetryableError):
     """Another process works on the same state."""
 
 
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise StateUnavailable.because(error.orig or error) from error
+
+
 def _step(name: str, work: Callable[[], Any]) -> Any:
-    return DBOS.run_step({"name": name}, work)
+    with _explained():
+        return DBOS.run_step({"name": name}, work)
 
 
 _execute: Callable[[dict[str, Any], Step], None] | None = None
@@ -125,14 +137,14 @@ class Engine:
 
     def submit(self, job_id: str, job: dict[str, Any]) -> None:
         """Enqueue a job; a job whose id is already there is not enqueued again."""
-        with self._mutex:
+        with self._mutex, _explained():
             self._wake()
             with SetWorkflowID(job_id):
                 DBOS.enqueue_workflow(_QUEUE, _audit, job)
 
     def status(self, job_id: str) -> str | None:
         """DBOS's word for where a job is (see `ALIVE`), or None when there is no such job."""
-        with self._mutex:
+        with self._mutex, _explained():
             self._wake()
             found = DBOS.get_workflow_status(job_id)
             return found.status if found else None

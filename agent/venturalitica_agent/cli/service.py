@@ -154,6 +154,8 @@ def status(
     for entry in document["drift"]:
         done = "put back" if entry["restored"] else "NOT put back"
         say(f"changed after its audit, {done}: {entry['run_id']}: {clean(entry['words'])}")
+    for entry in document["stale"]:
+        say(f"stale, to be audited again or audited since: {entry['run_id']}: {clean(entry['words'])}")
     for entry in document["running_too_long"]:
         say(f"RUNNING for too long, never ended: {entry['run_id']}")
     if document["audits"]:

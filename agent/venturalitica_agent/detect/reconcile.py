@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from venturalitica_agent.domain.ledger import Entry, Phase, after_sight, vanished
 from venturalitica_agent.domain.run import RunRef
@@ -27,13 +27,13 @@ class Sweep:
 class Reconciler:
     """Brings the ledger of runs in line with what stores show.
 
-    Args:
+    Attributes:
         settle: quiet seconds after a run's end before it is due.
     """
 
     def __init__(self, ledger: Ledger, *, settle: float, clock: Callable[[], float] = time.time) -> None:
         self._ledger = ledger
-        self._settle = settle
+        self.settle = settle
         self._clock = clock
 
     def seen(self, refs: Iterable[RunRef]) -> list[Entry]:
@@ -47,7 +47,7 @@ class Reconciler:
 
     def _change(self, ref: RunRef, now: float) -> tuple[Entry | None, Entry] | None:
         known = self._ledger.get(ref.store, ref.run_id)
-        entry = after_sight(known, ref, now=now, settle=self._settle, backlog=False)
+        entry = after_sight(known, ref, now=now, settle=self.settle, backlog=False)
         return None if entry == known else (known, entry)
 
     def _record(self, ref: RunRef) -> None:
@@ -66,7 +66,7 @@ class Reconciler:
         for ref in store.scan():
             present.add(ref.run_id)
             before = known.get(ref.run_id)
-            entry = after_sight(before, ref, now=now, settle=self._settle, backlog=backlog)
+            entry = after_sight(before, ref, now=now, settle=self.settle, backlog=backlog)
             if entry != before:
                 changes.append((before, entry))
             if entry.phase is Phase.RUNNING:
@@ -84,7 +84,7 @@ class Reconciler:
     def _gone(self, known: Entry, there: RunRef | None, now: float) -> Entry:
         if there is None:
             return vanished(known)
-        return after_sight(known, there, now=now, settle=self._settle, backlog=False)
+        return after_sight(known, there, now=now, settle=self.settle, backlog=False)
 
     def settle_due(self, store_of: Callable[[str], Store | None]) -> list[Entry]:
         """Make due what has settled: each run is looked at once more, since its inputs may have changed.
@@ -101,8 +101,8 @@ class Reconciler:
             except AgentError:
                 ref = None
             if ref is None or (ref.revision == entry.ref.revision and not ref.deleted):
-                if self._ledger.move(entry, Phase.DUE, now=now):
-                    ready.append(entry)
+                ready.append(entry)
             else:
                 self._record(ref)
+        self._ledger.swap([(entry, replace(entry, phase=Phase.DUE)) for entry in ready], now=now)
         return ready

@@ -59,6 +59,7 @@ class ModelSubject:
         input_kinds: the signature's type of each of them, "" where it has none that we know.
         environment: package versions that the model says it was trained with.
         digest: SHA-256 over the sorted (name, sha256) list, see `files_digest`.
+        place: where among the run's artifacts it is, for one that the tracker doesn't know as a model.
     """
 
     name: str
@@ -72,6 +73,7 @@ class ModelSubject:
     model_id: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     input_kinds: tuple[str, ...] = ()
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class DataSubject:
         tracker_digest: the tracker's digest of the same dataset, empty when it logged none.
         check: our recomputation of that digest.
         columns: names of all its columns, in order; rows: how many rows.
+        place: where the same bytes are found again, see `fetch.sources.Source`; empty in decisions that don't know it.
     """
 
     name: str
@@ -97,6 +100,7 @@ class DataSubject:
     tracker_digest: str = ""
     check: DigestCheck = DigestCheck.UNCHECKABLE
     check_reason: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ class Status(StrEnum):
     WAIVED = "waived"
 
 
+STALE = "stale"
+"""In the place of a run's status: its model or data changed after the audit, and the next audit has not ended."""
+
 WAIVABLE = (Status.FAIL, Status.WARN, Status.INCONCLUSIVE, Status.ERROR)
 _PRECEDENCE = (Status.ERROR, Status.FAIL, Status.INCONCLUSIVE, Status.WARN, Status.PASS)
 

@@ -121,7 +121,7 @@ class Cache:
             sizes = {path: _size(path) for _, path in by_age}
             excess = sum(sizes.values()) - self.limit
             for used_at, path in by_age:
-                if excess <= 0 or time.time() - used_at < self._grace:
+                if excess <= 0 or abs(time.time() - used_at) < self._grace:  # later than now: by a clock that was wrong
                     break
                 if _take_away(path, bin_ / path.name):
                     excess -= sizes[path]

@@ -80,8 +80,7 @@ def fetch_model(store: Store, run: Run, cache: Cache, declared: DeclaredModel | 
         Unfit: there is no model to audit. UntrustedInput: there is one that must not be loaded.
     """
     model = choose_model(run, declared)
-    fetch = store.fetch_model if model in run.models else partial(_fetch_artifacts, store)
-    entry = cache.add(lambda folder: fetch(run.ref.run_id, model, folder), limit=MAX_MODEL)
+    entry = copy_model(store, run, model, cache)
     names = [f.name for f in entry.files]
     home, description = _describe(entry, names)
     check_file(entry.path, names, description)
@@ -99,7 +98,14 @@ def fetch_model(store: Store, run: Run, cache: Cache, declared: DeclaredModel | 
         input_kinds=description.input_kinds,
         model_id=model.model_id,
         environment=parse_requirements(pinned.decode("utf-8", "replace")) | dict(description.environment),
+        place="" if model in run.models else model.path,
     )
+
+
+def copy_model(store: Store, run: Run, model: LoggedModel, cache: Cache) -> Entry:
+    """The files of a model of the run, or of a folder among its artifacts, in the cache."""
+    fetch = store.fetch_model if model in run.models else partial(_fetch_artifacts, store)
+    return cache.add(lambda folder: fetch(run.ref.run_id, model, folder), limit=MAX_MODEL)
 
 
 def _fetch_artifacts(store: Store, run_id: str, model: LoggedModel, folder: Path) -> None:

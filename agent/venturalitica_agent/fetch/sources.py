@@ -8,7 +8,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from venturalitica_agent.domain.run import LoggedDataset, Run
@@ -20,6 +20,7 @@ from venturalitica_agent.stores.base import RemoteFile, Store
 from venturalitica_agent.stores.local_files import copy_regular, inside, local_path, safe_relative
 from venturalitica_agent.strict_yaml import shown
 
+ARTIFACT, FILE, NAMED = "artifact:", "file:", "named:"
 _MAX_SOURCE = 1 << 16
 
 
@@ -28,10 +29,11 @@ class Source:
     """One table that can be copied.
 
     Attributes:
-        place: the same for two sources that are the same file.
+        place: the same for two sources that are the same file, and where it is found again.
         origin: where it is, in words.
         copy: writes the bytes to the given path.
         modified: when the file was last written, ms since the epoch; None when nobody says.
+        again: for `found_again`, where that is not `place`: a name that may lead to another file by then.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Source:
     format: str
     copy: Callable[[Path], None]
     modified: int | None = None
+    again: str = ""
 
 
 def from_artifact(store: Store, run: Run, file: RemoteFile, origin: str = "") -> Source:
@@ -53,7 +56,7 @@ def from_artifact(store: Store, run: Run, file: RemoteFile, origin: str = "") ->
         raise Unfit(f"{shown(path)} is {file.size:,} bytes; at most {MAX_FILE:,} are read", code="unreadable")
     return Source(
         name=path,
-        place=f"artifact:{path}",
+        place=f"{ARTIFACT}{path}",
         origin=origin or f"artifact {path} of the run",
         format=format_of(path),
         copy=lambda to: store.fetch_file(run.ref.run_id, path, to),
@@ -64,7 +67,9 @@ def from_file(path: Path) -> Source:
     """A file that agent.yaml names. Links are followed, because whoever writes agent.yaml is trusted."""
     real = Path(os.path.realpath(path))
     try:
-        return _local(path.name, real, real.parent, f"file {path} (named in agent.yaml)")
+        return replace(
+            _local(path.name, real, real.parent, f"file {path} (named in agent.yaml)"), again=f"{NAMED}{path}"
+        )
     except OSError as error:
         raise Unfit(
             f"the file {shown(str(path))} that agent.yaml names can't be read: {error.strerror}",
@@ -108,6 +113,28 @@ def from_dataset(store: Store, run: Run, dataset: LoggedDataset, roots: Sequence
         return _local(dataset.name, real, root, f"source {uri} of the logged {name}")
     except OSError as error:
         raise Unfit(f"the source {shown(uri)} of the {name} can't be read: {error.strerror}", remedy=bind) from error
+
+
+def found_again(store: Store, run: Run, place: str, roots: Sequence[Path]) -> Source:
+    """The table that an earlier audit read from `place` (`Source.again` or `Source.place`), as it is now.
+
+    Raises:
+        Unfit: it is not there. UntrustedInput: something is in its place that must not be read.
+    """
+    if place.startswith(ARTIFACT):
+        return from_artifact(store, run, RemoteFile(place.removeprefix(ARTIFACT), None))
+    if place.startswith(NAMED):
+        return from_file(Path(place.removeprefix(NAMED)))
+    path = Path(place.removeprefix(FILE))
+    try:
+        real = inside(path, roots)
+        if real != path:
+            raise UntrustedInput(
+                "is not a regular file (a folder, device, socket or pipe is refused)", subject=str(path)
+            )
+        return _local(path.name, real, real.parent, f"file {path}")
+    except OSError as error:
+        raise Unfit(f"the file {shown(str(path))} can't be read: {error.strerror}", code="missing") from error
 
 
 def source_uri(dataset: LoggedDataset) -> str:
@@ -167,7 +194,7 @@ def _local(name: str, real: Path, root: Path, origin: str) -> Source:
     relative = real.relative_to(root).as_posix()
     return Source(
         name=name,
-        place=f"file:{real}",
+        place=f"{FILE}{real}",
         origin=origin,
         format=format_of(real.name),
         copy=lambda to: copy_regular(root, relative, to, MAX_FILE),

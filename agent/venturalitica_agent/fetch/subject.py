@@ -65,7 +65,7 @@ def fetch_subject(
     told = said.under(plan)
     problems: dict[str, Problem] = {}
     data: dict[str, DataSubject] = {}
-    finder = Finder(store, run, roots, lambda source: describe(_copy(source, cache)[0], source.format).columns)
+    finder = Finder(store, run, roots, lambda source: describe(copy_table(source, cache)[0], source.format).columns)
     for split, wanted in sorted(needs.splits.items()):
         table = _or_problem(partial(_fetch_split, finder, run, split, wanted, told, cache), problems, split.value)
         if table is not None:
@@ -106,7 +106,7 @@ def _fetch_split(
     else:
         found = finder.guessed(split, {_column_name(role, plan) for role in wanted.predictions})
     source = found.source
-    path, copied = _copy(source, cache)
+    path, copied = copy_table(source, cache)
     shape = describe(path, source.format)
     targets = {_column_name(role, plan) for role in wanted.targets | {"target"}}
     check, reason, digest = _check_digest(found, path, shape, targets, run)
@@ -121,10 +121,11 @@ def _fetch_split(
         tracker_digest=digest,
         check=check,
         check_reason=reason,
+        place=source.again or source.place,
     )
 
 
-def _copy(source: Source, cache: Cache) -> tuple[Path, FileDigest]:
+def copy_table(source: Source, cache: Cache) -> tuple[Path, FileDigest]:
     """The source's bytes as one file in the cache."""
     entry = cache.add(lambda folder: source.copy(folder / _FILE), limit=MAX_FILE)
     if [f.name for f in entry.files] != [_FILE]:

@@ -122,6 +122,8 @@ class Channel:
             return [(entry.facts["status"], words.of_verdict(entry.facts, entry.names))]
         if kind == "drift" and Event.DRIFT in self._given.events:
             return [(Event.DRIFT.value, words.of_drift(entry.facts, entry.names))]
+        if kind == "stale" and Event.DRIFT in self._given.events:
+            return [(Event.DRIFT.value, words.of_stale(entry.facts, entry.names))]
         return []
 
     def _look_at_stores(self, now: float) -> None:

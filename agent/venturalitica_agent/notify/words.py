@@ -41,6 +41,11 @@ def of_drift(facts: Mapping[str, Any], names: Mapping[str, Any]) -> str:
     return f"drift: what was published on {_run(facts, names)} was changed by somebody else{_link(names)}"
 
 
+def of_stale(facts: Mapping[str, Any], names: Mapping[str, Any]) -> str:
+    """A line about a run whose verdict is of another model or other data than are there now."""
+    return f"drift: the model or the data of {_run(facts, names)} changed after the audit{_link(names)}"
+
+
 def of_store(uri: str, *, answers: bool) -> str:
     return f"store: {plain(_place(uri), 120)} {'answers again' if answers else 'does not answer'}"
 

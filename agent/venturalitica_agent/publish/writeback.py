@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from venturalitica_agent import __version__
 from venturalitica_agent.domain.evidence import Decision, EvidenceBundle
 from venturalitica_agent.domain.run import Run
-from venturalitica_agent.domain.verdict import counts_tag, worst
-from venturalitica_agent.errors import PermanentError, RunChanged, RunGone
+from venturalitica_agent.domain.verdict import STALE, counts_tag, worst
+from venturalitica_agent.errors import RetryableError, RunChanged, RunGone
 from venturalitica_agent.stores.base import Store
 
 PREFIX = "venturalitica."
@@ -66,13 +66,13 @@ def publish(store: Store, run: Run, decisions: Sequence[tuple[Decision, Evidence
     Raises:
         RunChanged: the run got a newer revision meanwhile; its tags are left to the newer audit.
         RunGone: it was deleted meanwhile.
-        PermanentError: what was read back is not what was written.
+        RetryableError: what was read back is not what was written.
     """
     for _, bundle in decisions:
         store.put_files(run.ref.run_id, bundle.files)
         for path, content in bundle.files.items():
             if store.read_file(run.ref.run_id, path) != content:
-                raise PermanentError(
+                raise RetryableError(  # another agent may be writing the same just now
                     "the store returned other bytes than were written",
                     subject=f"{path} of run {run.ref.run_id}",
                     remedy="check who else writes below `venturalitica/` of this run, and the artifact store's health",
@@ -95,12 +95,25 @@ def publish(store: Store, run: Run, decisions: Sequence[tuple[Decision, Evidence
     found = store.get_tags(run.ref.run_id)
     wrong = sorted(name for name, value in tags.items() if found.get(name) != value)
     if wrong:
-        raise PermanentError(
+        raise RetryableError(
             f"these tags read back otherwise than they were written: {', '.join(wrong)}",
             subject=f"run {run.ref.run_id}",
             remedy="check who else writes `venturalitica.*` tags",
         )
     return tags
+
+
+def withdraw(store: Store, run: Run, decisions: Sequence[Decision], stale: Sequence[Decision]) -> None:
+    """Say on the run that verdicts of it are `stale`; the evidence, and what the other tags say of it, stay.
+
+    Args:
+        decisions: all that were published together. stale: those of them whose model or data changed.
+    """
+    names = [f"{PREFIX}{d.verdict.policy}.status" for d in stale] if len(decisions) > 1 else []
+    models = {(d.subject.model.model_id, d.subject.model.name) for d in stale if d.subject.model}
+    status = {f"{PREFIX}status": STALE}
+    store.tag_models(run.ref.run_id, [m for m in run.models if (m.model_id, m.name) in models], status)
+    store.set_tags(run.ref.run_id, dict.fromkeys(names, STALE) | status)
 
 
 def rfc3339(seconds: float) -> str:

@@ -197,6 +197,7 @@ class _Reader:
         drift = DriftSettings(
             every=self._setting(fields, "drift.every", _anywhere(some_time), plain.every),
             on_change=OnDrift(self._setting(fields, "drift.on_change", actions, plain.on_change.value)),
+            inputs=self._setting(fields, "drift.inputs", _anywhere(yes_or_no), plain.inputs),
         )
         fields.close()
         return drift

@@ -123,10 +123,12 @@ class DriftSettings:
     Attributes:
         every: seconds after which an audited run is compared again with what was published on it; default a day.
         on_change: whether what was changed is put back, or only reported; default: put back.
+        inputs: whether its model and data are then compared with what was audited as well; default: they are.
     """
 
     every: float = 86_400.0
     on_change: OnDrift = OnDrift.RESTORE
+    inputs: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from venturalitica_agent.domain.run import RunRef, RunStatus
 from venturalitica_agent.state.dialects import insert_of
 from venturalitica_agent.state.tables import audits, runs
 
+_QUEUED = (Phase.DUE, Phase.CLAIMED)
 _RETRIED = (runs.c.failures > 0) | (runs.c.reason != "")
 
 
@@ -51,10 +52,11 @@ class Ledger:
         if not rows:
             return True
         statement = self._insert(runs).values({c.name: sa.bindparam(c.name) for c in runs.c})
-        keep = ("store", "run_id", "seen_at")
+        keep = ("store", "run_id", "seen_at", "due_since")
+        changed = {c.name: statement.excluded[c.name] for c in runs.c if c.name not in keep}
         statement = statement.on_conflict_do_update(
             index_elements=["store", "run_id"],
-            set_={c.name: statement.excluded[c.name] for c in runs.c if c.name not in keep},
+            set_={**changed, "due_since": _due_since(statement.excluded.phase, statement.excluded.changed_at)},
             where=(runs.c.phase == sa.bindparam("was_phase")) & (runs.c.revision == sa.bindparam("was")),
         )
         with self._engine.begin() as db:
@@ -105,7 +107,7 @@ class Ledger:
                     runs.c.revision == entry.ref.revision,
                     runs.c.phase == entry.phase,
                 )
-                .values(phase=phase, changed_at=now, **changes)
+                .values(phase=phase, changed_at=now, due_since=_due_since(sa.literal(phase.value), now), **changes)
             )
         return done.rowcount == 1
 
@@ -119,6 +121,13 @@ class Ledger:
         with self._engine.connect() as db:
             return db.execute(sa.select(sa.func.min(runs.c.ready_at)).where(waiting)).scalar()
 
+    def hasten(self, now: float, *, settle: float, pause: float) -> None:
+        """Let nothing wait until later than so many seconds from now: for its quiet time, or for its next attempt."""
+        with self._engine.begin() as db:
+            for phase, longest in ((Phase.SETTLING, settle), (Phase.DUE, pause)):
+                late = (runs.c.phase == phase) & (runs.c.ready_at > now + longest)
+                db.execute(sa.update(runs).where(late).values(ready_at=now + longest))
+
     def given_up(self) -> list[Entry]:
         """The runs of which `gave_up` is true, the one that was tried last first."""
         failed = (runs.c.phase == Phase.DONE) & (runs.c.failures >= MAX_FAILURES)
@@ -127,11 +136,12 @@ class Ledger:
             return [_entry(row) for row in db.execute(query).mappings()]
 
     def queue(self, now: float) -> dict[str, float]:
-        """What waits: `depth` runs, the longest of which has not moved for `oldest` seconds; `retries` of them failed
+        """What waits: `depth` runs, the first of which became due `oldest` seconds ago; `retries` of them failed
         before or found their store away."""
-        waits = sa.select(sa.func.count(), sa.func.min(runs.c.changed_at), sa.func.sum(sa.case((_RETRIED, 1), else_=0)))
+        since = sa.func.min(sa.func.coalesce(runs.c.due_since, runs.c.changed_at))
+        waits = sa.select(sa.func.count(), since, sa.func.sum(sa.case((_RETRIED, 1), else_=0)))
         with self._engine.connect() as db:
-            depth, oldest, retries = db.execute(waits.where(runs.c.phase.in_((Phase.DUE, Phase.CLAIMED)))).one()
+            depth, oldest, retries = db.execute(waits.where(runs.c.phase.in_(_QUEUED))).one()
         return {"depth": depth, "oldest": max(0.0, now - oldest) if depth else 0.0, "retries": retries or 0}
 
     def counts(self) -> Mapping[tuple[str, str, str], int]:
@@ -143,6 +153,17 @@ class Ledger:
                 )
             )
             return {(store, phase, reason): count for store, phase, reason, count in found}
+
+
+def _due_since(phase: sa.ColumnElement[str], now: Any) -> sa.ColumnElement[float | None]:
+    """Of a row that comes into a phase: since when it is due, which another attempt doesn't change."""
+    before = sa.case((_queued(runs.c.phase), sa.func.coalesce(runs.c.due_since, runs.c.changed_at)), else_=now)
+    return sa.case((_queued(phase), before), else_=None)
+
+
+def _queued(phase: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    # Not IN, whose values can't be bound for many rows at once.
+    return sa.or_(*(phase == sa.literal_column(f"'{one.value}'") for one in _QUEUED))
 
 
 def _row(entry: Entry, now: float) -> dict[str, Any]:
@@ -159,6 +180,7 @@ def _row(entry: Entry, now: float) -> dict[str, Any]:
         "reason": entry.reason,
         "live": entry.live,
         "ready_at": entry.ready_at,
+        "due_since": now if entry.phase in _QUEUED else None,
         "attempts": entry.attempts,
         "failures": entry.failures,
         "job": entry.job,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from venturalitica_agent.errors import ConfigError
+from venturalitica_agent.errors import ConfigError, StateUnavailable
 from venturalitica_agent.state.tables import metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -33,6 +33,8 @@ def open_state(url: str) -> sa.Engine:
     """The database behind `url` (a SQLAlchemy URL), with the tables of this version of the agent.
 
     Any number of processes may open one state at once: one of them changes its tables, the others wait.
+
+    Whatever keeps it from working later is StateUnavailable, wherever it is met.
 
     Raises:
         ConfigError: the state can't be opened, a newer agent wrote it, or it is another program's database.
@@ -77,6 +79,12 @@ def open_state(url: str) -> sa.Engine:
     except ConfigError:
         engine.dispose()
         raise
+
+    @sa.event.listens_for(engine, "handle_error")
+    def _explain(context: sa.engine.ExceptionContext) -> None:
+        if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
+            raise StateUnavailable.because(context.original_exception, subject) from context.original_exception
+
     return engine
 
 

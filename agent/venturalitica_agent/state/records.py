@@ -112,6 +112,13 @@ class Records:
             for row in db.execute(query).mappings():
                 yield _record(row)
 
+    def last_published(self, store: str, run_id: str) -> float:
+        """The moment that the run's last verdict has, by our clock of then; 0 where it has none."""
+        last = sa.func.max(audits.c.audited_at)
+        with self._engine.connect() as db:
+            query = sa.select(last).where(audits.c.store == store, audits.c.run_id == run_id)
+            return db.execute(query).scalar() or 0.0
+
     def decision_of(self, record: AuditRecord) -> Decision:
         """What is behind a verdict that `latest` told."""
         of_record = (audits.c.store == record.store, audits.c.run_id == record.run_id)

@@ -21,6 +21,7 @@ runs = sa.Table(
     sa.Column("reason", sa.Text, nullable=False, default=""),
     sa.Column("live", sa.Boolean, nullable=False, default=False),
     sa.Column("ready_at", sa.Float, nullable=False, default=0.0),
+    sa.Column("due_since", sa.Float),  # while it is due or claimed: since when, however often it was tried
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("failures", sa.Integer, nullable=False, default=0),
     sa.Column("job", sa.String(32), nullable=False, default=""),
@@ -208,6 +209,10 @@ drift_checks = sa.Table(
     sa.Column("found_at", sa.Float),
     sa.Column("words", sa.Text, nullable=False, server_default=""),
     sa.Column("restored", sa.Boolean, nullable=False, server_default=sa.false()),
+    # What told model and data from others when they were last compared with what was audited, and what had changed.
+    sa.Column("inputs", sa.String(64), nullable=False, server_default=""),
+    sa.Column("stale_at", sa.Float),
+    sa.Column("stale_words", sa.Text, nullable=False, server_default=""),
 )
 
 # Why a changed configuration can't come into force; one row while it can't.

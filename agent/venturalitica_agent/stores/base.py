@@ -27,10 +27,12 @@ class Store(Protocol):
     Attributes:
         roots: local folders that its data may be read from.
         sweep_every: seconds between two full scans at least: 0 where one costs nearly nothing.
+        versioned: whether what is below a path such as `evalset:v3/` never changes, because the tracker sees to that.
     """
 
     roots: tuple[Path, ...]
     sweep_every: float
+    versioned: bool
 
     def prepare(self) -> None:
         """Import and connect ahead of need, so that the first audit doesn't pay for it. Never raises."""

@@ -41,6 +41,7 @@ class RunFolderStore:
     """
 
     sweep_every = 0.0
+    versioned = False
 
     def __init__(self, root: Path, *, roots: Sequence[Path] = ()) -> None:
         self.root = root

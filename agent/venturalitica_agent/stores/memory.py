@@ -28,6 +28,7 @@ class MemoryStore:
 
     roots: tuple[Path, ...] = ()
     sweep_every = 0.0
+    versioned = False
 
     def __init__(self, id_: str = "memory", *, ui: str = "") -> None:
         self.down = False

@@ -36,6 +36,7 @@ class MlflowAccess:
     """
 
     sweep_every = 0.0
+    versioned = False
 
     def __init__(self, uri: str, *, roots: Sequence[Path] = (), ui: str = "") -> None:
         self._tracking_uri = uri

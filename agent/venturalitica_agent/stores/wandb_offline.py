@@ -46,6 +46,7 @@ class WandbOfflineStore:
     """
 
     sweep_every = 0.0
+    versioned = False
 
     def __init__(self, root: Path, *, roots: Sequence[Path] = (), clock: Callable[[], float] = time.time) -> None:
         self.root = root

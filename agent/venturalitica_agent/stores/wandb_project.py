@@ -42,6 +42,7 @@ class WandbProject:
         audit_runs: whether audits are shown in the lineage graph by runs of their own.
     """
 
+    versioned = True
     sweep_every = 3600.0  # a full listing is a request per hundred runs
 
     def __init__(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from venturalitica_agent.domain.verdict import Status
+from venturalitica_agent.domain.verdict import STALE, Status
 from venturalitica_agent.state.reading import Tally
 from venturalitica_agent.web.model import ExperimentLight, Light, PolicyLight, Week
 
@@ -18,7 +18,7 @@ def light(counts: Mapping[str, int]) -> Light:
     seen = {status for status, count in counts.items() if count}
     if seen & {Status.ERROR, Status.FAIL}:
         return Light.RED
-    if seen & {Status.INCONCLUSIVE, Status.WARN}:
+    if seen & {Status.INCONCLUSIVE, Status.WARN, STALE}:
         return Light.AMBER
     return Light.GREEN if Status.PASS in seen else Light.GREY
 

@@ -48,13 +48,21 @@ METRICS = {
     telemetry.KILLS: ("limit", "How often the sandbox ended what ran in it, by the limit or the signal."),
     "venturalitica_drift_incidents_total": ("", "How often a run no longer said what was published on it."),
     "venturalitica_notices": ("channel, state", "Notices that wait for a channel to take them, or were given up."),
+    telemetry.STALE: ("", "How often the model or the data of a run had changed after its audit."),
     telemetry.STAGES: ("stage", "Histogram: how long each stage of an audit took."),
     telemetry.DELAY: ("", "Histogram: from the end of a run that was watched to its verdict."),
 }
 """Name -> its labels and what it tells. A histogram has `_bucket` (with `le`), `_sum` and `_count`."""
 
 _HISTOGRAMS = (telemetry.STAGES, telemetry.DELAY)
-_COUNTED = (telemetry.AUDITS, telemetry.RETRIES, telemetry.EVIDENCE, telemetry.POLL_ERRORS, telemetry.KILLS)
+_COUNTED = (
+    telemetry.AUDITS,
+    telemetry.RETRIES,
+    telemetry.EVIDENCE,
+    telemetry.POLL_ERRORS,
+    telemetry.KILLS,
+    telemetry.STALE,
+)
 
 
 def metrics_routes(reader: Reader) -> list[Route]:

@@ -37,7 +37,20 @@ _PAGES = (
     ("integrations", "/integrations", _("Integrations")),
 )
 _REFUSALS = {403: _("That is not right. Try again."), 429: _("Too many wrong tries: wait a minute.")}
-_STATUSES = ("error", "fail", "inconclusive", "warn", "pass", "skip", "pending", "running", "stuck", "ignored", "gone")
+_STATUSES = (
+    "error",
+    "fail",
+    "inconclusive",
+    "warn",
+    "pass",
+    "stale",
+    "skip",
+    "pending",
+    "running",
+    "stuck",
+    "ignored",
+    "gone",
+)
 
 
 def page_routes(reader: Reader) -> list[Route]:

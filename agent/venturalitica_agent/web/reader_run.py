@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from venturalitica_agent.attest.limits import cannot_claim
 from venturalitica_agent.domain.evidence import Decision
 from venturalitica_agent.domain.ledger import Phase
 from venturalitica_agent.domain.subject import ColumnBinding, Subject
-from venturalitica_agent.domain.verdict import Finding, GroupStat, Status, worst
+from venturalitica_agent.domain.verdict import STALE, Finding, GroupStat, worst
 from venturalitica_agent.state.listing import STANDING
 from venturalitica_agent.state.reading import Reading
 from venturalitica_agent.web.lights import light
@@ -44,7 +44,6 @@ def read_run(
     facts = max((decision for _, decision in found), key=lambda d: d.decided_at).run_facts if found else {}
     experiment_id = str(facts.get("experiment_id") or (entry.experiment_id if entry else ""))
     noted = next((row.link for row, _ in found if row.link), "")
-    statuses = [decision.verdict.status for _, decision in found]
     phase = Phase(entry.phase) if entry else Phase.DONE
     started, ended = (entry.start_time, entry.end_time) if entry else (facts.get("start_time"), facts.get("end_time"))
 
@@ -61,8 +60,8 @@ def read_run(
         run_id=run_id,
         name=str(facts.get("name") or ""),
         experiment=str(facts.get("experiment") or experiment_id),
-        status=worst(statuses).value if statuses else STANDING.get(phase, phase.value),
-        light=light(dict.fromkeys(statuses, 1)),
+        status=_status(found) if found else STANDING.get(phase, phase.value),
+        light=light(dict.fromkeys((row.status for row, _ in found), 1)),
         phase=phase.value,
         reason=entry.reason if entry else "",
         started_at=_seconds(started),
@@ -73,6 +72,12 @@ def read_run(
         audits=tuple(audit(row, decision) for row, decision in found),
         earlier=tuple(_related(reading, store, run_id, [decision.subject for _, decision in found]))[:_MOST_RELATED],
     )
+
+
+def _status(found: Sequence[tuple[Any, Decision]]) -> str:
+    if any(row.status == STALE for row, _ in found):
+        return STALE
+    return worst(decision.verdict.status for _, decision in found).value
 
 
 def _seconds(milliseconds: Any) -> float | None:
@@ -198,7 +203,7 @@ def _earlier(relation: str, row: Any, decided_at: float) -> EarlierAudit:
         name=row.run_name,
         policy=row.policy,
         version=row.version,
-        status=Status(row.status).value,
+        status=row.status,
         audit_id=row.audit_id,
         decided_at=decided_at,
     )

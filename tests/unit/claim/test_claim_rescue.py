@@ -33,7 +33,6 @@ def test_a_job_that_is_alive_keeps_its_claim(ledger: Ledger, status: str) -> Non
     [
         (None, "its job was lost"),
         ("ERROR", "ended as ERROR"),
-        ("SUCCESS", "ended as SUCCESS"),
         ("CANCELLED", "ended as CANCELLED"),
         ("MAX_RECOVERY_ATTEMPTS_EXCEEDED", "ended as MAX_RECOVERY_ATTEMPTS_EXCEEDED"),
     ],
@@ -45,6 +44,13 @@ def test_a_dead_job_frees_its_run_and_counts_as_a_failure(ledger: Ledger, status
     assert (entry.phase, entry.attempts, entry.failures) == (Phase.DUE, 1, 1)
     assert reason in entry.reason
     assert rescue(ledger, {"job-b": "PENDING"}.get, now=3.0) == 0
+
+
+def test_a_job_that_could_not_note_its_end_says_nothing_of_its_run(ledger: Ledger) -> None:
+    assert rescue(ledger, {"job-a": "SUCCESS", "job-b": "PENDING"}.get, now=2.0) == 1
+    entry = ledger.get("s", "a")
+    assert entry is not None
+    assert (entry.phase, entry.attempts, entry.failures) == (Phase.DUE, 1, 0)
 
 
 def test_a_job_that_finishes_during_the_rescue_is_left_alone(ledger: Ledger) -> None:

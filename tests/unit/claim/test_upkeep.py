@@ -102,7 +102,7 @@ def test_what_is_as_it_was_published_is_left_alone(office: Office) -> None:
     office.audited("r")
     entries = list(office.notary.log.entries())
     assert office.upkeep.turn(60.0) == 0  # its time has not come
-    assert office.record.due(office.now - EVERY, 9) == []
+    assert office.record.due(office.now - EVERY, office.now, 9) == []
     assert office.later() == 0
     assert list(office.notary.log.entries()) == entries
     assert office.record.incidents(9) == []

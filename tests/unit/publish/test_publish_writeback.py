@@ -14,7 +14,7 @@ from venturalitica_agent.attest.bundle import build_bundle
 from venturalitica_agent.domain.evidence import Decision, EvidenceBundle
 from venturalitica_agent.domain.run import LoggedModel, Run
 from venturalitica_agent.domain.verdict import Status
-from venturalitica_agent.errors import PermanentError, RunChanged, RunGone
+from venturalitica_agent.errors import RetryableError, RunChanged, RunGone
 from venturalitica_agent.publish.writeback import cut_at_id, publish, rfc3339, verdict_tags
 from venturalitica_agent.stores.memory import MemoryStore, finished
 
@@ -172,7 +172,7 @@ def test_a_run_that_was_deleted_gets_no_tags(store: Noting, run: Run) -> None:
 @pytest.mark.parametrize("path", ["evidence.json", "report.md", "SHA256SUMS", "policy_snapshot/credit.yaml"])
 def test_bytes_that_come_back_otherwise_are_an_error_and_no_verdict(store: Noting, run: Run, path: str) -> None:
     store.tamper_file = path
-    with pytest.raises(PermanentError, match="other bytes") as caught:
+    with pytest.raises(RetryableError, match="other bytes") as caught:
         publish(store, run, decided(Status.PASS))
     assert caught.value.remedy
     assert "tags" not in store.calls
@@ -180,7 +180,7 @@ def test_bytes_that_come_back_otherwise_are_an_error_and_no_verdict(store: Notin
 
 def test_a_tag_that_comes_back_otherwise_is_an_error(store: Noting, run: Run) -> None:
     store.tamper_tag = "venturalitica.counts"
-    with pytest.raises(PermanentError, match=r"venturalitica\.counts"):
+    with pytest.raises(RetryableError, match=r"venturalitica\.counts"):
         publish(store, run, decided(Status.PASS))
 
 

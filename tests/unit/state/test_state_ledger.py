@@ -186,3 +186,24 @@ def test_runs_that_are_gone_are_forgotten_unless_they_have_a_verdict(tmp_path: P
         db.execute(audits.insert().values({**columns, "store": "s", "run_id": "audited", "decision": {}}))
     assert ledger.forget_gone(15.0) == 1
     assert sorted(e.ref.run_id for e in ledger.every()) == ["audited", "there", "young"]
+
+
+def test_the_queue_is_as_old_as_its_first_run_is_due_however_often_that_was_tried(ledger: Ledger) -> None:
+    first, later = entry("first", Phase.SETTLING), entry("later")
+    put(ledger, first, now=1.0)
+    assert ledger.queue(5.0) == {"depth": 0, "oldest": 0.0, "retries": 0}
+    assert ledger.move(first, Phase.DUE, now=10.0)
+    put(ledger, later, now=50.0)
+    for attempt in range(3):
+        due = replace(first, phase=Phase.DUE)
+        assert ledger.move(due, Phase.CLAIMED, now=20.0 + attempt, job="j")
+        claimed = ledger.get("s", "first")
+        assert claimed is not None
+        again = replace(claimed, phase=Phase.DUE, attempts=attempt + 1, reason="its store was away")
+        assert ledger.swap([(claimed, again)], now=21.0 + attempt)
+    assert ledger.queue(100.0) == {"depth": 2, "oldest": 90.0, "retries": 1}
+    assert ledger.move(again, Phase.DONE, now=101.0)
+    assert ledger.queue(110.0)["oldest"] == 60.0
+    assert ledger.move(replace(again, phase=Phase.DONE), Phase.DUE, now=120.0)
+    assert ledger.move(later, Phase.IGNORED, now=121.0)
+    assert ledger.queue(130.0)["oldest"] == 10.0

@@ -176,7 +176,9 @@ def test_an_older_state_without_a_log_gets_one(tmp_path: Path) -> None:
     engine = open_state(f"sqlite:///{tmp_path}/state.db")
     with engine.begin() as db:
         db.execute(sa.text("DROP TABLE log_entries"))
-        for table in ("log_heads", "counters", "config_mistakes", "notices", "channels", "state_version"):
+        db.execute(sa.text("ALTER TABLE runs DROP COLUMN due_since"))
+        gone = ("log_heads", "counters", "config_mistakes", "drift_checks", "notices", "channels", "state_version")
+        for table in gone:
             db.execute(sa.text(f"DROP TABLE {table}"))
     log = Log(open_state(f"sqlite:///{tmp_path}/state.db"))
     assert (log.size(), log.origin(), list(log.entries())) == (0, "", [])

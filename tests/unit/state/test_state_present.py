@@ -17,6 +17,7 @@ from venturalitica_agent.state.tables import (
     channels,
     config_mistakes,
     counters,
+    drift_checks,
     evidence_files,
     notices,
     runs,
@@ -74,9 +75,11 @@ def test_an_older_state_gets_the_same_rows_when_it_is_opened(state: PageState) -
     grown(state)
     before = [rows(state.engine, table) for table in (verdicts, verdict_controls)]
     with state.engine.begin() as db:
-        for table in (verdicts, verdict_controls, evidence_files, counters, config_mistakes, notices, channels):
+        later = (evidence_files, counters, config_mistakes, drift_checks, notices, channels)
+        for table in (verdicts, verdict_controls, *later):
             table.drop(db)
         db.execute(sa.text("DROP TABLE state_version"))
+        db.execute(sa.text("ALTER TABLE runs DROP COLUMN due_since"))
         next(index for index in runs.indexes if index.name == "runs_by_store").drop(db)
     again = open_state(state.settings.state)
     assert [rows(again, table) for table in (verdicts, verdict_controls)] == before
