@@ -39,6 +39,16 @@ def run(config: Config = None, verbose: Verbose = False) -> None:
 
 
 @app.command()
+def worker(config: Config = None, verbose: Verbose = False) -> None:
+    """Only executes: audits what a `run` on the same PostgreSQL state noticed, until stopped. Serves no page."""
+    our_logging.configure(verbose=verbose)
+    settings = read_settings(config)  # a mistake in it is told before the slow imports
+    from venturalitica_agent.daemon import serve
+
+    serve(settings, lambda env: read_settings(config, env), helps=True)
+
+
+@app.command()
 def audit(
     config: Config = None,
     runs: Annotated[

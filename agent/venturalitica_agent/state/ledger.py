@@ -82,7 +82,7 @@ class Ledger:
             return [_entry(row) for row in db.execute(query.order_by(runs.c.start_time)).mappings()]
 
     def move(self, entry: Entry, phase: Phase, *, now: float, **changes: Any) -> bool:
-        """Change phase and fields of `entry`, unless someone changed its phase or revision meanwhile."""
+        """Change phase and fields of `entry`, unless someone changed its phase, revision or attempts meanwhile."""
         with self._engine.begin() as db:
             done = db.execute(
                 runs.update()
@@ -91,6 +91,7 @@ class Ledger:
                     runs.c.run_id == entry.ref.run_id,
                     runs.c.revision == entry.ref.revision,
                     runs.c.phase == entry.phase,
+                    runs.c.attempts == entry.attempts,
                 )
                 .values(phase=phase, changed_at=now, **changes)
             )
