@@ -30,6 +30,7 @@ from venturalitica_agent.domain.run import RunRef
 from venturalitica_agent.errors import AgentError, ConfigError, RetryableError
 from venturalitica_agent.logging import get_logger
 from venturalitica_agent.settings import Settings
+from venturalitica_agent.state.dialects import is_away
 from venturalitica_agent.state.services import announced, services_folder
 from venturalitica_agent.stores.mlflow_file import MlflowFileStore
 from venturalitica_agent.stores.mlflow_sqlite import MlflowSqliteStore
@@ -366,8 +367,11 @@ class Service:
         except RetryableError as error:
             log.warning(f"{where}.failed", reason=error.what, subject=error.subject)
             self._stopping.wait(1.0)
-        except Exception:
-            log.exception(f"{where}.failed")
+        except Exception as error:
+            if is_away(error):
+                log.warning(f"{where}.failed", reason="the state doesn't answer", subject=self._agent.state_shown)
+            else:
+                log.exception(f"{where}.failed")
             self._stopping.wait(1.0)
 
     # -- warmth ---------------------------------------------------------------------------------------------

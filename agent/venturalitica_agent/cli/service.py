@@ -140,6 +140,9 @@ def status(
         say("  runs: " + (", ".join(f"{n} {phase}" for phase, n in sorted(store["runs"].items())) or "none"))
         for reason, count in store["ignored"].items():
             say(f"  {count} not audited: {clean(reason)}")
+    if document["machines"]:
+        noticing = sum(machine["notices"] for machine in document["machines"])
+        say(f"machines: {len(document['machines'])}, of which {noticing or 'NONE'} notices runs")
     verdicts = ", ".join(f"{n} {s}" for s, n in sorted(document["verdicts"].items())) or "none yet"
     say(f"due: {document['due']}   verdicts: {verdicts}")
     for refused in document["config"]["refused"]:

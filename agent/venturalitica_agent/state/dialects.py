@@ -31,8 +31,11 @@ def connecting(url: str) -> dict[str, Any]:
     if parsed.get_backend_name() == "sqlite":
         return {"timeout": 30}
     # Both ends must notice: a machine that was cut off would wait for ever, and its locks would keep others waiting.
-    given: dict[str, Any] = {"connect_timeout": 10, "tcp_user_timeout": SILENCE * 1000, **_KEEPALIVE}
-    given["options"] = " ".join(f"-c tcp_{name}={value}" for name, value in _KEEPALIVE.items())
+    # Keepalives tell of a silent connection, the timeout of one on which an answer is under way that nobody confirms.
+    timeout = {"tcp_user_timeout": SILENCE * 1000}
+    given: dict[str, Any] = {"connect_timeout": 10, **timeout, **_KEEPALIVE}
+    asked = timeout | {f"tcp_{name}": value for name, value in _KEEPALIVE.items()}
+    given["options"] = " ".join(f"-c {name}={value}" for name, value in asked.items())
     return {name: value for name, value in given.items() if name not in parsed.query}
 
 

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -105,6 +105,9 @@ class Machines:
     def leave(self) -> None:
         """Be known no longer; what this machine has in hand is then taken up by another."""
         with self._guard:
+            if self._db is not None:
+                with suppress(StateAway), self._asking() as db:  # a server takes a moment to see that a session ended
+                    db.execute(sa.select(sa.func.pg_advisory_unlock_all()))
             self._drop()
             self._engine.dispose()
 
