@@ -7,6 +7,7 @@ COPY agent agent
 COPY policies policies
 COPY examples examples
 COPY systemd systemd
+COPY tests/wandb_server tests/wandb_server
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /dist .
 # pip compiles bytecode as it installs; without that each cold sandbox would take two seconds longer.
 RUN python3 -m venv /opt/venturalitica-agent \

@@ -5,7 +5,7 @@ BIN := .venv/bin
 PREFIX ?= /opt/venturalitica-agent
 export PYTHON
 
-.PHONY: demo test fuzz soak lint bench install clean
+.PHONY: demo test fuzz soak soak-machines lint bench install clean
 
 demo: ## real models on real data, audited; VENTURALITICA_DEMO_DIR=folder keeps everything
 	@scripts/bootstrap
@@ -21,6 +21,10 @@ fuzz: ## the tests on generated input again, on new input
 soak: ## kill the service 500 times while 2,000 runs are trained; SOAK_KILLS, SOAK_RUNS and SOAK_SEED change that
 	@scripts/bootstrap dev
 	PYTHONPATH=tests $(BIN)/python tests/acceptance/soak.py
+
+soak-machines: ## several agents on one PostgreSQL, killed and cut off; SOAK_MACHINES and the same variables
+	@scripts/bootstrap dev
+	PYTHONPATH=tests $(BIN)/python tests/acceptance/soak_machines.py
 
 lint: ## the checks that run nothing
 	@scripts/bootstrap dev

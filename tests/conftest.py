@@ -19,6 +19,7 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
+    from support.postgres import Postgres
     from support.wandb_trained import Training
 
 os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
@@ -127,6 +128,15 @@ def wandb_trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training
 
     with trained_server(tmp_path_factory.mktemp("wandb")) as trained:
         yield trained
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """One PostgreSQL per session. Tests that use it belong to the group "machines"."""
+    from support.postgres import postgres
+
+    with postgres() as server:
+        yield server
 
 
 def _free_port() -> int:

@@ -14,12 +14,14 @@ from types import MappingProxyType
 
 import sqlalchemy as sa
 
+from venturalitica_agent import __version__
 from venturalitica_agent.attest.keys import Keys
 from venturalitica_agent.attest.notary import Notary
 from venturalitica_agent.attest.sign import CommandSigner, key_id
 from venturalitica_agent.attest.timestamp import TimestampAuthority
 from venturalitica_agent.auditor import Auditor
-from venturalitica_agent.claim.engine import Engine
+from venturalitica_agent.claim.crew import Crew, must_be_reachable
+from venturalitica_agent.claim.engine import Engine, EngineBusy
 from venturalitica_agent.claim.in_force import PoliciesInForce
 from venturalitica_agent.claim.plan import AuditRule
 from venturalitica_agent.detect.reconcile import Reconciler
@@ -45,9 +47,11 @@ from venturalitica_agent.settings import Settings, StoreSettings
 from venturalitica_agent.settings.model import OnDrift
 from venturalitica_agent.state.config import ConfigRecord
 from venturalitica_agent.state.counters import Counters
+from venturalitica_agent.state.dialects import connecting
 from venturalitica_agent.state.drift import DriftRecord
 from venturalitica_agent.state.ledger import Ledger
 from venturalitica_agent.state.log import Log
+from venturalitica_agent.state.machines import Machines
 from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.state.policies import PolicyRecord
 from venturalitica_agent.state.records import Records
@@ -68,19 +72,26 @@ class Agent:
     Attributes:
         stores: by id. in_force: the policies, and which runs each applies to.
         on_progress: called whenever an audit moved on; set it before `open`.
+        crew: this process among those that share the state; None where the state admits one process.
 
     Args:
         lent: the credentials that an agent before this one, in the same process, put into the environment.
+        helps: it only executes what another process noticed.
 
     Raises:
         ConfigError: a policy, a rule or the state can't be used; nothing has been started then.
     """
 
-    def __init__(self, settings: Settings, *, lent: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(
+        self, settings: Settings, *, lent: Mapping[str, str] = MappingProxyType({}), helps: bool = False
+    ) -> None:
         self.settings = settings
+        self.helps = helps
         self.lent = _lend(settings.environment, lent)
         self._state_url = sa.make_url(settings.state)
         self._state = open_state(settings.state)
+        shared = self._state_url.get_backend_name() != "sqlite"
+        self.crew = Crew(Machines(settings.state, version=__version__), version=__version__) if shared else None
         self.ledger = Ledger(self._state)
         self.records = Records(self._state)
         for refused in enlist(settings.cache.folder):
@@ -88,7 +99,12 @@ class Agent:
         self.policy_record = PolicyRecord(self._state)
         self.config_record = ConfigRecord(self._state)
         self.notary = Notary(keys_of(settings), Log(self._state), authority=_authority(settings))
-        self.in_force = PoliciesInForce(settings.policies, self.policy_record, partial(rules_of, settings))
+        self.in_force = PoliciesInForce(
+            settings.policies,
+            self.policy_record,
+            partial(rules_of, settings),
+            decides=self._may_decide,
+        )
         self.stores: dict[str, AnyStore] = {}
         self._polls: dict[str, float] = {}
         self._wandb = WandbServer(settings)
@@ -137,6 +153,8 @@ class Agent:
                 subject=self.records.stores().get(store, {}).get("uri", store),
                 remedy="put it back into `stores:`, or wait until its server answers",
             )
+        if self.crew is not None:
+            must_be_reachable(self.stores[store])
         return self.stores[store]
 
     def aside(self, ref: RunRef) -> str:
@@ -156,9 +174,16 @@ class Agent:
     def state_shown(self) -> str:
         return self._state_url.render_as_string(hide_password=True)
 
-    def open(self) -> None:
-        """Take the state, start the engine (which takes up what a crash left) and the sandbox."""
-        self._note_policies()
+    def open(self, *, alone: bool = True) -> None:
+        """Take the state, start the engine (which takes up what a crash left) and the sandbox.
+
+        Args:
+            alone: no other process may notice runs by this state; where they share it, False lets this one help them.
+
+        Raises:
+            EngineBusy: another process does.
+            ConfigError: this machine can't work with the others on the state: another version, or another key.
+        """
         folder = self.settings.cache.folder
         self.cache = Cache(folder, limit=self.settings.cache.size)
         self.telemetry = Telemetry(Counters(self._state), Tracing(os.environ))
@@ -183,6 +208,7 @@ class Agent:
             world=world,
             aside=self.aside,
             on_progress=lambda: self.on_progress(),
+            notices=lambda: self.notices,
         )
         self.upkeep = Upkeep(
             stores=self.stores,
@@ -201,16 +227,61 @@ class Agent:
             lock=database.with_suffix(".lock") if sqlite else None,
             execute=self.auditor.execute,
             width=self.settings.concurrency,
+            machine=self.crew.machines.id if self.crew else "",
+            connecting=connecting(self.settings.state),
         )
         try:
-            self.engine.open()
+            if self.crew is None:
+                self._note_policies()
+                self.engine.open()
+            else:
+                self._join(self.crew, alone=alone)
         except BaseException:
+            self.engine.close()
             self.sandbox.close()
+            self._leave()
             raise
+
+    def _join(self, crew: Crew, *, alone: bool) -> None:
+        with crew.joining():
+            self.notary.must_agree()
+            self.notary.note_key()
+            self.engine.open()  # it makes tables of its own where there are none
+        crew.machines.tell(self.in_force.book.waivers.digest)
+        if alone and not self.notice():
+            raise EngineBusy(
+                "another venturalitica-agent works on this state",
+                subject=self.state_shown,
+                remedy="let it do the work, or stop it first",
+            )
+
+    def _may_decide(self) -> bool:
+        return not self.helps and (self.crew is None or self.crew.may_decide())
+
+    def notice(self) -> bool:
+        """Be the one that notices runs, if none of the others that share the state is; returns whether this one is.
+
+        Raises:
+            StateUnavailable: the state can't be asked.
+        """
+        if self.crew is None:
+            return True
+        before = self.crew.machines.notices
+        now = self.crew.machines.beat(notice=not self.helps)
+        if now and not before:
+            self.in_force.take_up()
+            self._note_policies()
+        return now
+
+    @property
+    def notices(self) -> bool:
+        """Whether this process notices runs, as of the last `notice`."""
+        return self.crew is None or self.crew.machines.notices
 
     def close(self) -> None:
         self.auditor.release()
         self.engine.close()
+        self._leave()
         self.sandbox.close()
         try:
             self.telemetry.close()
@@ -220,6 +291,7 @@ class Agent:
 
     def dispose(self) -> None:
         """Let go of the state: all that there is to close of an agent that was never opened."""
+        self._leave()
         self._state.dispose()
 
     def tidy(self) -> None:
@@ -234,6 +306,15 @@ class Agent:
         if not self.settings.notify:
             return None
         return Notifier(self.settings.notify, self._state, lambda: self.in_force.book.waivers.items, _send)
+
+    def _leave(self) -> None:
+        if self.crew is not None:
+            self.crew.machines.leave()
+
+    def rescue(self) -> int:
+        """Have done what dead processes left, and free claims whose job is dead; returns how many of both."""
+        taken = self.crew.rescue(self.engine) if self.crew is not None else 0
+        return taken + self.auditor.rescue(self.engine)
 
     def prepare(self, runs: int | None = None) -> None:
         """Have clients imported and a sandbox worker warm before a run ends.
@@ -283,8 +364,10 @@ class Agent:
     def refresh_policies(self) -> bool:
         """Take up changed policies and waivers; returns whether there are any."""
         changed = self.in_force.refresh()
-        if changed:
+        if changed and self.notices:
             self._note_policies()
+        if changed and self.crew is not None:
+            self.crew.machines.tell(self.in_force.book.waivers.digest)
         return changed
 
     def _note_policies(self) -> None:

@@ -34,6 +34,7 @@ from venturalitica_agent.errors import (
 )
 from venturalitica_agent.logging import get_logger
 from venturalitica_agent.policy.waivers import Waivers, day_of, notices
+from venturalitica_agent.state.dialects import is_away
 from venturalitica_agent.state.ledger import Ledger
 from venturalitica_agent.stores.base import Store
 
@@ -55,6 +56,13 @@ def _started(ref: RunRef) -> float | None:
     return None if ref.start_time is None else ref.start_time / 1000
 
 
+def _is_over(entry: Entry, job: AuditJob) -> bool:
+    """Whether the run has moved on since the job was made: another machine took the job over and ended it."""
+    if entry.phase is Phase.CLAIMED:
+        return entry.job not in ("", job.id)
+    return entry.attempts > job.attempt or (entry.phase is Phase.DONE and entry.audited_revision == job.revision)
+
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0
 _BATCH = 500
 _NAMES_LAST = 60.0
@@ -67,6 +75,8 @@ class Auditor:
         book: the rules and the policies' histories, as they are at the moment of asking.
         aside: why a run is not audited whatever the rules say; empty for every other run.
         on_progress: called (from any thread) whenever an entry moved.
+        notices: whether this process is the one that looks at the stores. Another one doesn't say of a run that it is
+            gone: what it can't see may well be there.
     """
 
     def __init__(
@@ -79,8 +89,10 @@ class Auditor:
         world: pipeline.World,
         aside: Callable[[RunRef], str] = lambda _: "",
         on_progress: Callable[[], None] = lambda: None,
+        notices: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._notices = notices
         self._stores = stores
         self._ledger = ledger
         self._reconciler = reconciler
@@ -95,15 +107,18 @@ class Auditor:
         self._minded: tuple[Waivers, date] | None = None
 
     # -- claiming -------------------------------------------------------------------------------------------
-    def claim(self, engine: Engine, *, only: Collection[tuple[str, str]] | None = None) -> int:
+    def claim(
+        self, engine: Engine, *, only: Collection[tuple[str, str]] | None = None, width: int | None = None
+    ) -> int:
         """Hand as many due runs to the engine as it has room for; returns how many entries moved.
 
         Args:
             only: (store, run id) pairs to restrict it to.
+            width: how many jobs run at once, where that is not the engine's own number.
         """
         moved = 0
         while True:
-            room = 2 * engine.width - len(self._ledger.in_phase(Phase.CLAIMED))
+            room = 2 * (width or engine.width) - len(self._ledger.in_phase(Phase.CLAIMED))
             due = self._ledger.due(self._clock(), limit=_BATCH, only=only) if room > 0 else []
             ignored: list[tuple[Entry, Entry]] = []
             before = moved
@@ -218,7 +233,9 @@ class Auditor:
                 # Nothing is noted: the job is still claimed, and whoever has the state next goes on with it.
                 log.info("audit.released", run=job.run_id, job=job.id)
             else:
-                self._failed(job, error, counts=not isinstance(error, Away))
+                # Asks whether the job is still ours: where another machine took it over, this ends here.
+                step("failed", lambda: None)
+                self._failed(job, error, counts=not (isinstance(error, Away) or is_away(error)))
         else:
             for decision in decisions:
                 log.info(
@@ -249,7 +266,7 @@ class Auditor:
         now = self._clock()
         for _ in range(3):
             entry = self._ledger.get(job.store, job.run_id)
-            if entry is None or entry.ref.revision != job.revision:
+            if entry is None or entry.ref.revision != job.revision or _is_over(entry, job):
                 return False
             if self._ledger.move(entry, phase, now=now, **changes):
                 return True
@@ -262,8 +279,10 @@ class Auditor:
         except RetryableError:
             self._again(job, error)
             return
-        if ref is None or ref.deleted:
+        if (ref is None or ref.deleted) and self._notices():
             self._move(job, Phase.GONE, reason="deleted in the store")
+        elif ref is None or not self._notices():  # only who notices runs can say that it is gone, or what it is now
+            self._again(job, error)
         elif (
             ref.revision == job.revision
         ):  # gone and back; or noticed, and not to be read, which must not go on for ever

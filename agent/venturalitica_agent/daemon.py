@@ -22,13 +22,15 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from venturalitica_agent import __version__
 from venturalitica_agent.agent import Agent, refuse_silent_channels
+from venturalitica_agent.claim.crew import Crew
 from venturalitica_agent.detect.poll import Poll
 from venturalitica_agent.detect.watch import FolderWatch
 from venturalitica_agent.domain.ledger import Entry, Phase
 from venturalitica_agent.domain.run import RunRef
-from venturalitica_agent.errors import AgentError, RetryableError, StateUnavailable
+from venturalitica_agent.errors import AgentError, ConfigError, RetryableError, StateUnavailable
 from venturalitica_agent.logging import get_logger
 from venturalitica_agent.settings import Settings
+from venturalitica_agent.state.dialects import is_away
 from venturalitica_agent.state.services import announced, services_folder
 from venturalitica_agent.stores.mlflow_file import MlflowFileStore
 from venturalitica_agent.stores.mlflow_sqlite import MlflowSqliteStore
@@ -36,6 +38,7 @@ from venturalitica_agent.stores.opening import AnyStore
 from venturalitica_agent.web.access import read_access
 
 if TYPE_CHECKING:
+    from venturalitica_agent.notify.notifier import Notifier
     from venturalitica_agent.web.server import PageServer
 
 log = get_logger(__name__)
@@ -52,6 +55,10 @@ _TIDY = 86_400.0  # seconds between two removals of what the state needs no long
 _TIDY_FIRST = 300.0  # seconds after the start, which has other things to do
 _JUMP = 1.0  # seconds by which a clock is set back at least; what is less is waited for
 _THREADS = 20
+_BEAT = 2.0  # seconds between two looks at the other machines that share the state
+_COMPARE = 30.0  # seconds between two looks whether the key that signs is theirs
+_LOOK_AT_OTHERS = 0.5
+_OF_EVERY_MACHINE = frozenset({"policies", "web", "prepare"})  # what is planned whoever notices runs
 
 
 @dataclass
@@ -94,11 +101,25 @@ class Orders:
         self.given.set()
 
 
-def serve(settings: Settings, reread: Reread) -> None:
-    """Run the service until it is told to end, on one configuration after the other."""
+def serve(settings: Settings, reread: Reread, *, helps: bool = False) -> None:
+    """Run the service until it is told to end, on one configuration after the other.
+
+    Args:
+        helps: it only executes what another process that shares the state noticed.
+
+    Raises:
+        ConfigError: it can't begin, or can't go on together with the other processes.
+    """
     orders = Orders()
     orders.listen()
-    agent = Agent(settings)
+    agent = Agent(settings, helps=helps)
+    if helps and agent.crew is None:
+        agent.dispose()
+        raise ConfigError(
+            "nobody can share this state, so there is nobody to help",
+            subject=agent.state_shown,
+            remedy="set `state:` to the postgresql:// URL that all machines share, or use `venturalitica-agent run`",
+        )
     agent.config_record.clear(_file_of(settings))
     while (successor := Service(agent, orders, reread).run()) is not None:
         _notify("WATCHDOG=1")  # the next turn of the work loop is one start away
@@ -127,7 +148,8 @@ class Service:
         self._reread = reread
         self._successor: Agent | None = None
         self._settings = agent.settings
-        if self._settings.web.serve:
+        self._serves_page = self._settings.web.serve and not agent.helps
+        if self._serves_page:
             read_access(self._settings)
         refuse_silent_channels(self._settings)
         self._page: PageServer | None = None
@@ -139,7 +161,12 @@ class Service:
             executors={"default": {"type": "threadpool", "max_workers": _THREADS}},
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
+        self._noticing = False
+        self._refused: ConfigError | None = None
+        self._asked_at = self._compared_at = -math.inf  # monotonic
+        self._in_step = True
         self._watched = [_Watched(store, agent.poll_of(store)) for store in agent.stores.values()]
+        self._notifier: Notifier | None = None
         self._warm_at = 0.0
         self._warm = False
         self._clocks = time.time() - time.monotonic()
@@ -154,8 +181,7 @@ class Service:
     def run(self) -> Agent | None:
         """Blocks until `stop` or an order; returns the agent to go on with when the configuration changed."""
         agent = self._agent
-        agent.open()
-        notifier = agent.notifier()
+        agent.open(alone=False)
         known = contextlib.ExitStack()
         known.enter_context(announced(services_folder(os.environ), agent.state_shown, agent.stores))
         try:
@@ -166,19 +192,12 @@ class Service:
                 policies=[p.ref for p in agent.in_force.book.policies.values()],
                 state=agent.state_shown,
             )
-            agent.auditor.reconsider()
             self._scheduler.start()
-            for watched in self._watched:
-                self._schedule(watched, 0.0)
-            if agent.follows:
-                self._at(0.0, "discover", self._discover, 0)
             self._at(self._policy_check, "policies", self._look_at_policies)
-            self._at(self._upkeep, "upkeep", self._keep_up)
-            self._at(_TIDY_FIRST, "tidy", self._tidy)
-            if self._settings.web.serve:
+            if agent.crew is None:
+                self._start_noticing()
+            if self._serves_page:
                 self._at(0.0, "web", self._serve_page)
-            if notifier is not None:
-                notifier.start()
             _notify("READY=1")
             self._work()
         finally:
@@ -192,8 +211,7 @@ class Service:
             self._scheduler.pause()
             self._scheduler.get_jobs()
             self._scheduler.shutdown(wait=False)
-            if notifier is not None:
-                notifier.stop()
+            self._stop_telling()
             if self._page is not None:
                 self._page.stop()
             for watched in self._watched:
@@ -201,7 +219,42 @@ class Service:
                     watched.watcher.stop()
             agent.close()
             log.info("service.stopped", reloading=self._successor is not None)
+        if self._refused is not None:
+            raise self._refused
         return self._successor
+
+    def _start_noticing(self) -> None:
+        """Look at the stores from now on."""
+        self._noticing = True
+        self._agent.auditor.reconsider()
+        for watched in self._watched:
+            self._schedule(watched, 0.0)
+        if self._agent.follows:
+            self._at(0.0, "discover", self._discover, 0)
+        self._at(self._upkeep, "upkeep", self._keep_up)
+        self._at(_TIDY_FIRST, "tidy", self._tidy)
+        self._notifier = self._agent.notifier()
+        if self._notifier is not None:
+            self._notifier.start()
+
+    def _stop_telling(self) -> None:
+        notifier, self._notifier = self._notifier, None
+        if notifier is not None:
+            notifier.stop()
+
+    def _stop_noticing(self) -> None:
+        """Leave the stores to another machine; what is under way ends by itself, and does no harm."""
+        self._noticing = False
+        self._stop_telling()
+        for job in self._scheduler.get_jobs():
+            if job.id not in _OF_EVERY_MACHINE:
+                with contextlib.suppress(JobLookupError):  # it has just begun
+                    job.remove()
+        for watched in self._watched:
+            watcher, watched.watcher = watched.watcher, None
+            watched.swept_at = -math.inf
+            if watcher is not None:
+                watcher.stop()
 
     def _reload(self, reread: Reread) -> None:
         """Build the agent that the files now ask for. Where that can't be done, say why and go on as before."""
@@ -211,10 +264,10 @@ class Service:
         environ = {name: value for name, value in os.environ.items() if lent.get(name) != value}
         try:
             settings = reread(environ)
-            if settings.web.serve:
+            if settings.web.serve and self._serves_page:
                 read_access(settings)
             refuse_silent_channels(settings)
-            successor = Agent(settings, lent=lent)
+            successor = Agent(settings, lent=lent, helps=agent.helps)
         except Exception as error:
             for name in os.environ.keys() - environ.keys() - lent.keys():
                 del os.environ[name]  # a credential of the refused configuration
@@ -266,14 +319,20 @@ class Service:
             now = time.monotonic()
             with self._surviving("work"):
                 self._mind_clock()
-                self._agent.auditor.settle()
-                self._agent.auditor.claim(self._agent.engine)
+                crew = self._agent.crew
+                if crew is not None:
+                    self._stand(crew)
+                if self._noticing:
+                    self._agent.auditor.settle()
+                    self._agent.auditor.claim(self._agent.engine, width=self._width(crew))
                 busy = bool(self._agent.ledger.in_phase(Phase.CLAIMED))
-                if (busy and now - rescued_at > 30) or rescued_at == -math.inf:
+                if self._noticing and ((busy and now - rescued_at > 30) or rescued_at == -math.inf):
                     self._agent.auditor.rescue(self._agent.engine)
                     rescued_at = now
-                self._agent.engine.rest(busy=busy)
+                self._agent.engine.rest(busy=busy, now=not self._in_step)
                 self._keep_warm(busy)
+                if crew is not None and busy and self._in_step:
+                    self._get_warm()
             with self._surviving("telemetry"):
                 self._agent.telemetry.flush()
             _notify("WATCHDOG=1")
@@ -294,10 +353,44 @@ class Service:
     def _pause(self) -> float:
         ready = None
         with self._surviving("work"):
-            ready = self._agent.ledger.next_moment(time.time())
+            ready = self._agent.ledger.next_moment(time.time()) if self._noticing else None
+        longest = 10.0 if self._agent.crew is None else _LOOK_AT_OTHERS  # nothing here wakes us when others are ready
         if ready is None:
-            return 10.0
-        return min(10.0, max(0.01, ready - time.time()))
+            return longest
+        return min(longest, max(0.01, ready - time.time()))
+
+    # -- other machines -------------------------------------------------------------------------------------
+    def _stand(self, crew: Crew) -> None:
+        """Be known as alive, notice runs if nobody else does, take up what dead machines had in hand.
+
+        Raises:
+            StateUnavailable: the state can't be asked; then nothing is noticed here until it can.
+        """
+        at = time.monotonic()
+        if at - self._asked_at < _BEAT:
+            return
+        try:
+            notices = self._agent.notice()
+            self._in_step = notices or crew.agrees()
+            if notices and self._agent.ledger.in_phase(Phase.CLAIMED):
+                crew.rescue(self._agent.engine)
+            if at - self._compared_at > _COMPARE:
+                self._agent.notary.must_agree()
+                self._compared_at = at
+        except ConfigError as error:
+            self._refused = error
+            self.stop()
+        finally:
+            if self._noticing and not self._agent.notices:
+                log.warning("service.helping", machine=crew.machines.id)
+                self._stop_noticing()
+        self._asked_at = at
+        if self._agent.notices and not self._noticing and self._refused is None:
+            log.info("service.noticing", machine=crew.machines.id)
+            self._start_noticing()
+
+    def _width(self, crew: Crew | None) -> int:
+        return self._agent.engine.width if crew is None else crew.room(self._agent.engine.width)
 
     @contextlib.contextmanager
     def _surviving(self, where: str) -> Iterator[None]:
@@ -307,8 +400,11 @@ class Service:
         except RetryableError as error:
             log.warning(f"{where}.failed", reason=error.what, subject=error.subject)
             self._stopping.wait(1.0)
-        except Exception:
-            log.exception(f"{where}.failed")
+        except Exception as error:
+            if is_away(error):
+                log.warning(f"{where}.failed", reason="the state doesn't answer", subject=self._agent.state_shown)
+            else:
+                log.exception(f"{where}.failed")
             self._stopping.wait(1.0)
 
     # -- warmth ---------------------------------------------------------------------------------------------
@@ -351,7 +447,8 @@ class Service:
 
     def _at(self, delay: float, name: str, work: Callable[..., None], *args: Any) -> None:
         """Have the scheduler do it in so many seconds, instead of whenever it was planned before."""
-        if not self._stopping.is_set():
+        wanted = self._noticing or name in _OF_EVERY_MACHINE
+        if wanted and not self._stopping.is_set():
             when = datetime.fromtimestamp(time.time() + delay, UTC)
             self._scheduler.add_job(work, "date", run_date=when, args=args, id=name, replace_existing=True)
 
@@ -389,9 +486,10 @@ class Service:
         """Take up changed policies; what they ask of old runs is due at once."""
         with self._surviving("policies"):
             if self._agent.refresh_policies():
-                self._agent.auditor.reconsider()
+                if self._noticing:
+                    self._agent.auditor.reconsider()
                 self._wake.set()
-            if self._agent.auditor.mind_waivers():
+            if self._noticing and self._agent.auditor.mind_waivers():
                 self._wake.set()
         self._at(self._policy_check, "policies", self._look_at_policies)
 

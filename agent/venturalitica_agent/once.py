@@ -77,7 +77,7 @@ def run_once(
     agent.open()
     try:
         began = time.time()
-        agent.auditor.rescue(agent.engine)
+        agent.rescue()
         wanted, down = (asked(agent, runs), []) if runs else _scan(agent)
         agent.auditor.reconsider(wanted)
         if wanted is not None:
@@ -169,7 +169,7 @@ def _drain(
     while True:
         moved.clear()
         if time.monotonic() - rescued_at > _RESCUE_EVERY:
-            agent.auditor.rescue(agent.engine)
+            agent.rescue()
             rescued_at = time.monotonic()
         agent.auditor.settle()
         agent.auditor.claim(agent.engine, only=wanted)

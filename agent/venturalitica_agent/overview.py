@@ -21,6 +21,7 @@ from venturalitica_agent.settings import Settings
 from venturalitica_agent.state.config import ConfigRecord
 from venturalitica_agent.state.drift import DriftRecord
 from venturalitica_agent.state.ledger import Ledger
+from venturalitica_agent.state.machines import machines_of
 from venturalitica_agent.state.notices import channels_now
 from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.state.policies import PolicyRecord
@@ -44,6 +45,7 @@ def _overview(engine: sa.Engine, settings: Settings, limit: int) -> dict[str, An
     known = records.stores()
     return {
         "state": sa.make_url(settings.state).render_as_string(hide_password=True),
+        "machines": _machines(engine),
         "stores": [_store(store, known.get(store, {}), counts) for store in sorted({*known, *(k[0] for k in counts)})],
         "due": sum(n for (_, phase, _), n in counts.items() if phase in (Phase.SETTLING, Phase.DUE, Phase.CLAIMED)),
         "queue": ledger.queue(now),
@@ -73,6 +75,14 @@ def _overview(engine: sa.Engine, settings: Settings, limit: int) -> dict[str, An
         "verdicts": dict(Counter(a.status for a in audited)),
         "audits": [audit_row(a) for a in audited[:limit]],
     }
+
+
+def _machines(engine: sa.Engine) -> list[dict[str, Any]]:
+    """Who works on the state now, where several can: none where a file is the state."""
+    if engine.dialect.name == "sqlite":
+        return []
+    with engine.connect() as db:
+        return [{"address": m.address, "version": m.version, "notices": m.notices} for m in machines_of(db)]
 
 
 def _policies(record: PolicyRecord) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from venturalitica_agent.domain.ledger import Phase, again
 from venturalitica_agent.errors import ConfigError
 from venturalitica_agent.settings import Settings
 from venturalitica_agent.state.ledger import Ledger
+from venturalitica_agent.state.machines import machines_of
 from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.state.services import holder_of
 
@@ -27,6 +28,8 @@ def hand_over(settings: Settings, runs: Collection[str] = ()) -> int | None:
     """
     engine = open_state(settings.state)
     try:
+        with engine.connect() as db:
+            shared = engine.dialect.name != "sqlite" and any(one.notices for one in machines_of(db))
         ledger = Ledger(engine)
         found = [entry for entry in ledger.given_up() if not runs or entry.ref.run_id in runs]
         if unknown := sorted(set(runs) - {entry.ref.run_id for entry in found}):
@@ -40,5 +43,5 @@ def hand_over(settings: Settings, runs: Collection[str] = ()) -> int | None:
     finally:
         engine.dispose()
     url = sa.make_url(settings.state)
-    served = url.get_backend_name() == "sqlite" and holder_of(Path(url.database or "").with_suffix(".lock")) is not None
-    return given if served else None
+    held = url.get_backend_name() == "sqlite" and holder_of(Path(url.database or "").with_suffix(".lock")) is not None
+    return given if held or shared else None

@@ -106,6 +106,8 @@ def _standing(agent: Agent, ref: RunRef) -> tuple[list[AuditRecord], str, bool]:
         return [], selected.why_not, True
     started = None if ref.start_time is None else ref.start_time / 1000
     tags = store.get_tags(ref.run_id) if selected.need_tags else {}
+    if unknown := {name for rule in selected.rules for name in rule.policies} - book.history.keys():
+        return [], f"the machine that notices runs has no policy {min(unknown)}", False
     wanted = tasks(selected.rules, book.history, tags, started=started)
     if not wanted:
         return [], "no entry of `audits` selects this run's tags", True

@@ -1,6 +1,7 @@
 """One engine in a process of its own (the engine's library is a singleton per process), driven by a list of commands.
 
-Usage: python engine_process.py FOLDER COMMAND…; each step and each answer is one line in FOLDER/log.
+Usage: python engine_process.py FOLDER COMMAND…; each step and each answer is one line in FOLDER/log. With a PostgreSQL
+URL in ENGINE_STATE it is one of many machines, and takes up what dead ones had in hand.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ import os
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from venturalitica_agent.claim.crew import Crew
 from venturalitica_agent.claim.engine import ALIVE, Engine, EngineBusy, Step
+from venturalitica_agent.state.machines import Machines
 
 FOLDER = Path(sys.argv[1])
 
@@ -36,14 +40,24 @@ def execute(job: dict[str, Any], step: Step) -> None:
 
 def main() -> None:
     now = [0.0]
+    shared = os.environ.get("ENGINE_STATE")
+    crew = Crew(Machines(shared, version="1"), version="1") if shared else None
     engine = Engine(
-        f"sqlite:///{FOLDER}/engine.db", lock=FOLDER / "lock", execute=execute, width=2, clock=lambda: now[0]
+        shared or f"sqlite:///{FOLDER}/engine.db",
+        lock=None if shared else FOLDER / "lock",
+        execute=execute,
+        width=2,
+        machine=crew.machines.id if crew else "",
+        clock=lambda: now[0],
     )
     try:
-        engine.open()
+        with crew.joining() if crew else nullcontext():
+            engine.open()
     except EngineBusy as error:
         note(f"busy: {error.remedy}")
         return
+    if crew:
+        note(f"rescued {crew.rescue(engine)}")
     for command in sys.argv[2:]:
         what, _, name = command.partition(":")
         match what:

@@ -34,6 +34,11 @@ class Keys:
         self.folder = folder
         self._elsewhere = elsewhere
 
+    @property
+    def exist(self) -> bool:
+        """Whether there is something to sign with, so that asking for it makes no new key."""
+        return self._elsewhere is not None or (self.folder / "signing.pem").exists()
+
     def current(self) -> str:
         """The public key that is signed with now, as PEM; the pair is made where there is none."""
         if self._elsewhere is not None:

@@ -23,6 +23,7 @@ from venturalitica_agent.attest.timestamp import TIMESTAMP, TimestampAuthority
 from venturalitica_agent.domain.evidence import Decision, EvidenceBundle, canonical
 from venturalitica_agent.domain.history import moment
 from venturalitica_agent.domain.policy import Policy
+from venturalitica_agent.errors import ConfigError
 from venturalitica_agent.state.log import Log, LogEntry
 
 ATTESTATION, SIGSTORE = "attestation.dsse.json", "bundle.sigstore.json"
@@ -124,6 +125,21 @@ class Notary:
         if self.log.entry(f"key:{key_id(public_key)}") is None:
             facts = {"key": key_id(public_key), "public_key": public_key}
             self._append("key", facts["key"], facts, self.keys.signer())
+
+    def must_agree(self) -> None:
+        """Raises ConfigError unless what signs here is the key that the log is signed with now, if there is a log."""
+        last = self.log.last("key")
+        if last is None:
+            return
+        theirs = json.loads(last.content)["key"]
+        ours = key_id(self.keys.current()) if self.keys.exist else "no key"
+        if ours != theirs:
+            raise ConfigError(
+                f"the log of this state is signed with key {theirs}, and this machine has {ours}",
+                subject=str(self.keys.folder),
+                remedy="copy `signing.pem` from the keys folder of a machine that has that key into this one, or let a"
+                " `signing.command` sign on all machines",
+            )
 
     def note_policy(self, ref: str, digest: str, since: float) -> None:
         """Log that a version of a policy was put in force."""

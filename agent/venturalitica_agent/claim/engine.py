@@ -12,10 +12,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
@@ -28,6 +29,7 @@ log = get_logger(__name__)
 
 _QUEUE = "audits"
 _REST_AFTER = 30.0
+_LOOK, _SHARED_LOOK = 0.05, 0.2  # seconds between two looks for a job
 _RECOVERIES = 5
 _PATIENCE = 8  # whole seconds for jobs in hand at the end; what takes longer is taken up at the next start
 # Recovery only takes up jobs of the same version: the format of jobs, not the release, is what must agree.
@@ -79,6 +81,8 @@ class Engine:
         lock: file that marks this state as worked on, for engines on SQLite; None for a shared database.
         execute: what a job does; gets the job and `step`. Must not raise: what it raises is only logged.
         width: how many jobs run at once.
+        machine: id of this process among those that share the database, which no other one ever has; empty where the
+            state admits one process. connecting: what connections to the database are made with.
     """
 
     def __init__(
@@ -88,6 +92,8 @@ class Engine:
         lock: Path | None,
         execute: Callable[[dict[str, Any], Step], None],
         width: int = 2,
+        machine: str = "",
+        connecting: Mapping[str, Any] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = url
@@ -95,6 +101,8 @@ class Engine:
         self._lock_fd: int | None = None
         self._execute = execute
         self.width = width
+        self._machine = machine
+        self._connecting = connecting
         self._clock = clock
         self._awake = False
         self._busy_at = 0.0
@@ -166,13 +174,35 @@ class Engine:
                 forgotten += len(ended)
         return forgotten
 
-    def rest(self, *, busy: bool) -> None:
-        """Called now and then: puts the engine to sleep when it has had nothing to do for a while."""
+    def owners(self) -> set[str]:
+        """Ids of the machines that have jobs in hand, dead ones too."""
         with self._mutex:
-            now = self._clock()
-            if busy:
-                self._busy_at = now
-            elif self._awake and now - self._busy_at > _REST_AFTER:
+            self._wake()
+            found = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+            return {job.executor_id for job in found if job.executor_id}
+
+    def take_over(self, machine: str) -> int:
+        """Have what a dead machine had in hand executed again, by whichever machine is free; returns how many jobs.
+
+        Each time counts as a recovery, of which a job has `_RECOVERIES`. Where the machine is not dead after all, its
+        next step finds that the job is another's now, and ends.
+        """
+        with self._mutex:
+            self._wake()
+            return len(DBOS._recover_pending_workflows([machine]))
+
+    def rest(self, *, busy: bool, now: bool = False) -> None:
+        """Called now and then: puts the engine to sleep when it has had nothing to do for a while, or at once.
+
+        On a shared database it is also woken by this, when another machine has enqueued something.
+        """
+        with self._mutex:
+            at = self._clock()
+            if busy and not now:
+                self._busy_at = at
+                if self._machine:
+                    self._wake()
+            elif self._awake and (now or at - self._busy_at > _REST_AFTER):
                 DBOS.destroy()
                 self._awake = False
                 log.debug("engine.asleep")
@@ -196,16 +226,21 @@ class Engine:
             name="venturalitica-agent",
             system_database_url=self._url,
             application_version=_JOB_FORMAT,
-            executor_id="local",
+            executor_id=self._machine or "local",
             serializer=DBOSPortableJSONSerializer(),  # the default is pickle: database access would be code execution
             log_level="ERROR",
             notification_listener_polling_interval_sec=0.2,  # DBOS waits for this sleep when it is destroyed
             scheduler_polling_interval_sec=60.0,
         )
+        if self._machine:
+            config["db_engine_kwargs"] = {"connect_args": dict(self._connecting), "pool_pre_ping": True}
         DBOS(config=config)
         DBOS.launch()
         DBOS.register_queue(
-            _QUEUE, worker_concurrency=self.width, polling_interval_sec=0.05, on_conflict="always_update"
+            _QUEUE,
+            worker_concurrency=self.width,
+            polling_interval_sec=_SHARED_LOOK if self._machine else _LOOK,
+            on_conflict="always_update",
         )
         self._awake = True
         log.debug("engine.awake")

@@ -33,6 +33,7 @@ class PoliciesInForce:
 
     Args:
         rules_of: which runs fall under which of these policies; raises ConfigError where they don't fit together.
+        decides: whether what lies here comes into force; else what another machine put in force is gone by.
 
     Raises:
         ConfigError: at the start, as `refresh` would note it.
@@ -44,8 +45,10 @@ class PoliciesInForce:
         record: PolicyRecord,
         rules_of: Callable[[Mapping[str, Policy]], tuple[AuditRule, ...]],
         *,
+        decides: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._decides = decides
         self._place = place
         self._record = record
         self._rules_of = rules_of
@@ -75,12 +78,23 @@ class PoliciesInForce:
                 except ConfigError as error:
                     words = str(error.diagnostics())
                     log.warning("policies.refused", reason=words)
-                    self._record.note_mistake(str(self._place), words, now=now)
+                    if self._decides():
+                        self._record.note_mistake(str(self._place), words, now=now)
                 self._sight = sight
             history = self._record.history()
             if history != self._book.history:
                 self._book = replace(self._book, history=history)
             return self._book != before
+
+    def take_up(self) -> None:
+        """Bring into force what lies here: from now on it is this machine that decides.
+
+        Raises:
+            ConfigError: it can't come into force; what was in force stays.
+        """
+        with self._turn:
+            self._sight = _sight(self._place)
+            self._book = self._load()
 
     def _load(self) -> Rulebook:
         policies = {policy.id: policy for policy in load_policies(self._place)}
@@ -89,6 +103,8 @@ class PoliciesInForce:
         for policy in policies.values():
             self._refuse_other_bytes(policy)
         history = self._record.history()
+        if not self._decides():
+            return Rulebook(policies, rules, history, waivers)
         in_force = {policy_id: terms[-1] for policy_id, terms in history.items() if terms[-1].until is None}
         place = str(self._place)
         new = [p for p in policies.values() if p.id not in in_force or in_force[p.id].digest != p.digest]

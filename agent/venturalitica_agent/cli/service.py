@@ -39,6 +39,16 @@ def run(config: Config = None, verbose: Verbose = False) -> None:
 
 
 @app.command()
+def worker(config: Config = None, verbose: Verbose = False) -> None:
+    """Only executes: audits what a `run` on the same PostgreSQL state noticed, until stopped. Serves no page."""
+    our_logging.configure(verbose=verbose)
+    settings = read_settings(config)  # a mistake in it is told before the slow imports
+    from venturalitica_agent.daemon import serve
+
+    serve(settings, lambda env: read_settings(config, env), helps=True)
+
+
+@app.command()
 def audit(
     config: Config = None,
     runs: Annotated[
@@ -130,6 +140,9 @@ def status(
         say("  runs: " + (", ".join(f"{n} {phase}" for phase, n in sorted(store["runs"].items())) or "none"))
         for reason, count in store["ignored"].items():
             say(f"  {count} not audited: {clean(reason)}")
+    if document["machines"]:
+        noticing = sum(machine["notices"] for machine in document["machines"])
+        say(f"machines: {len(document['machines'])}, of which {noticing or 'NONE'} notices runs")
     verdicts = ", ".join(f"{n} {s}" for s, n in sorted(document["verdicts"].items())) or "none yet"
     say(f"due: {document['due']}   verdicts: {verdicts}")
     for refused in document["config"]["refused"]:

@@ -97,7 +97,7 @@ class Ledger:
             return db.execute(gone.where(~sa.exists().where(same))).rowcount
 
     def move(self, entry: Entry, phase: Phase, *, now: float, **changes: Any) -> bool:
-        """Change phase and fields of `entry`, unless someone changed its phase or revision meanwhile."""
+        """Change phase and fields of `entry`, unless someone changed its phase, revision or attempts meanwhile."""
         with self._engine.begin() as db:
             done = db.execute(
                 runs.update()
@@ -106,6 +106,7 @@ class Ledger:
                     runs.c.run_id == entry.ref.run_id,
                     runs.c.revision == entry.ref.revision,
                     runs.c.phase == entry.phase,
+                    runs.c.attempts == entry.attempts,
                 )
                 .values(phase=phase, changed_at=now, due_since=_due_since(sa.literal(phase.value), now), **changes)
             )

@@ -64,6 +64,13 @@ class Log:
         with self._engine.connect() as db:
             return _one(db, key)
 
+    def last(self, kind: str) -> LogEntry | None:
+        """The newest of the entries whose keys begin with `kind` and a colon."""
+        query = sa.select(log_entries).where(log_entries.c.key.startswith(f"{kind}:", autoescape=True))
+        with self._engine.connect() as db:
+            row = db.execute(query.order_by(log_entries.c.number.desc()).limit(1)).mappings().first()
+        return _entry(row) if row else None
+
     def containing(self, word: str) -> list[bytes]:
         """The contents of the entries that have `word` in them, the oldest first. Reads the whole log."""
         sought = word.encode()

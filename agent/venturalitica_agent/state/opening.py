@@ -10,6 +10,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from venturalitica_agent.errors import ConfigError, StateUnavailable
+from venturalitica_agent.state.dialects import connecting, with_driver
+from venturalitica_agent.state.machines import machines_of
 from venturalitica_agent.state.tables import metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -52,7 +54,7 @@ def open_state(url: str) -> sa.Engine:
                 remedy="set `state:` in agent.yaml to a folder that this user may write",
             ) from error
 
-    engine = sa.create_engine(url, connect_args={"timeout": 30} if sqlite else {})
+    engine = sa.create_engine(with_driver(url), connect_args=connecting(url), pool_pre_ping=not sqlite)
     if sqlite:
 
         @sa.event.listens_for(engine, "connect")
@@ -142,6 +144,12 @@ def _bring_up_to_date(db: sa.Connection, subject: str) -> None:
         _version.create(db)
         db.execute(sa.insert(_version).values(version_num=head()))
     else:
+        if db.dialect.name != "sqlite" and (others := machines_of(db)):
+            raise ConfigError(
+                f"the tables of this state must be brought up to date, and {len(others)} older agents work on it",
+                subject=subject,
+                remedy="stop them on all machines, then start this one",
+            )
         from venturalitica_agent.state.migrations import upgrade
 
         upgrade(db)

@@ -195,7 +195,8 @@ def test_the_queue_is_as_old_as_its_first_run_is_due_however_often_that_was_trie
     assert ledger.move(first, Phase.DUE, now=10.0)
     put(ledger, later, now=50.0)
     for attempt in range(3):
-        due = replace(first, phase=Phase.DUE)
+        due = ledger.get("s", "first")
+        assert due is not None
         assert ledger.move(due, Phase.CLAIMED, now=20.0 + attempt, job="j")
         claimed = ledger.get("s", "first")
         assert claimed is not None
