@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from venturalitica.place import Place
+from venturalitica.trackers import wandb_run
 
 _WAIT = 120.0  # seconds at the end of the program, unless VENTURALITICA_WAIT says otherwise
 _NESTED = 16  # runs inside each other, at most
@@ -185,26 +186,29 @@ def _at_exit() -> None:
     companion = _present
     if companion is None or not companion.waiting:
         return
-    _end_active({place.run_id for place in companion.waiting})
-    companion.hurry()
     try:
+        _end_active(companion.waiting)
+        companion.hurry()
         if not companion.wait(_patience()):
             companion.say_left()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # whoever interrupts wants to go; the tracker's own handler still ends the run
+        companion.hurry()
         companion.say_left()
 
 
-def _end_active(runs: set[str]) -> None:
-    """End those of `runs` that are still active as their tracker would do it in a moment."""
-    mlflow, wandb = sys.modules.get("mlflow"), sys.modules.get("wandb")
+def _end_active(places: Sequence[Place]) -> None:
+    """End those of these runs that are still active as their tracker would do it in a moment."""
+    runs = {place.run_id for place in places}
+    mlflow = sys.modules.get("mlflow")
     try:
         for _ in range(_NESTED):
             active = mlflow.active_run() if mlflow is not None else None
             if active is None or active.info.run_id not in runs:
                 break
             mlflow.end_run()  # type: ignore[union-attr]  # there is no active run without it
-        run = getattr(wandb, "run", None)
-        if run is not None and any(run.id in run_id for run_id in runs):
+        found = wandb_run.active()
+        if found is not None and _key(found.place) in map(_key, places):
+            run = found.run
             hooks = getattr(run, "_hooks", None)  # where its own handler looks how the program ended
             run.finish(exit_code=getattr(hooks, "exit_code", None) or 0)
     except Exception as error:  # noqa: BLE001 -- whatever a tracker raises at its end, it isn't the training's

@@ -4,7 +4,8 @@ The `.po` files of a folder are read by Babel. An entry without context is a tex
 English words. An entry with one is a pattern, and the context is its kind: `sentence`, `reason`, `title`… A place in a
 pattern is `{name}` for what passes through as it is (names out of data), `{name:number}` for a number,
 `{name:values}` for a listing such as `'a', 'b' and 3 more`, or `{name:kind}` for a phrase of that kind.
-`{name:Kind}`, with a capital, is the phrase at the beginning of a sentence.
+`{name:Kind}`, with a capital, is the phrase at the beginning of a sentence; `{name:kind_inside}` is one that is
+known as a beginning and stands in the middle.
 
 Names in a sentence are hostile text. A match costs a bounded power of a bounded length: no place is repeated, and
 long texts and texts of many sentences aren't looked up.
@@ -27,6 +28,7 @@ _TELLING = 8
 _MOST_SENTENCES = 24
 _MOST_PHRASES = 800
 _DEEPEST = 70
+_INSIDE = "_inside"
 
 Told = list[tuple[str, bool]]
 """Parts of a text, and whether each is in the language (or a name, which is in none)."""
@@ -50,6 +52,7 @@ _TOP = (
     "require",
     "limit",
     "origin",
+    "problem",
 )
 """Kinds of which a whole text may be, in the order in which they are tried."""
 
@@ -209,6 +212,10 @@ class _Telling:
             small = self._phrase(text[:1].lower() + text[1:], kind.lower(), depth)
             told = small if small and not _unknown(small) else self._phrase(text, kind.lower(), depth) or small
             return _capitalised(told) if told else None
+        if kind.endswith(_INSIDE):
+            kind = kind.removesuffix(_INSIDE)
+            told = self._phrase(text[:1].upper() + text[1:], kind, depth)
+            return told and _lowered(told)
         key = kind, text
         if key not in self._told:
             if depth > _DEEPEST or len(self._told) >= _MOST_PHRASES:
@@ -284,3 +291,9 @@ def _capitalised(told: Told) -> Told:
         return told
     text, known = told[place]
     return [*told[:place], (text[:1].upper() + text[1:], known), *told[place + 1 :]]
+
+
+def _lowered(told: Told) -> Told:
+    """As within a sentence; a word that has more than its first letter in capitals or figures stays."""
+    text, known = told[0]
+    return [(text[:1].lower() + text[1:] if text[1:2].islower() else text, known), *told[1:]]

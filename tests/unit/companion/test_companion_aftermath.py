@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -148,3 +149,38 @@ def test_a_folder_that_can_not_be_made_keeps_no_service_from_serving(home: Path)
     (home / "file").write_text("")
     with announced(home / "file" / "services", "s", []):
         assert running(home / "file" / "services") == []
+
+
+def _wandb_with(run_id: str, finished: list[str]) -> SimpleNamespace:
+    run = SimpleNamespace(
+        id=run_id, entity="acme", project="credit", url="", disabled=False, offline=False,
+        finish=lambda exit_code: finished.append(run_id),
+    )  # fmt: skip
+    return SimpleNamespace(run=run)
+
+
+def test_only_the_very_run_of_wandb_that_is_waited_for_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    finished: list[str] = []
+    monkeypatch.setitem(sys.modules, "wandb", _wandb_with("ab", finished))
+    aftermath._end_active([Place("wandb", "acme/credit", "xaby"), Place("wandb", "acme/other", "ab")])
+    assert finished == []
+    aftermath._end_active([Place("wandb", "acme/credit", "ab", "https://wandb.example/acme/credit/runs/ab")])
+    assert finished == ["ab"]
+
+
+def test_an_interrupt_while_the_tracker_ends_the_run_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    waiting = SimpleNamespace(
+        waiting=[Place("wandb", "acme/credit", "ab")],
+        hurry=lambda: said.append("hurry"), say_left=lambda: said.append("left"),
+    )  # fmt: skip
+
+    def interrupted(exit_code: int) -> None:
+        raise KeyboardInterrupt
+
+    wandb = _wandb_with("ab", [])
+    wandb.run.finish = interrupted
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.setattr(aftermath, "_present", waiting)
+    aftermath._at_exit()
+    assert said == ["hurry", "left"]
