@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +30,7 @@ from venturalitica_agent.domain.policy import Policy, Selector
 from venturalitica_agent.domain.run import AUDIT_RUN, RunRef
 from venturalitica_agent.domain.subject import DataPlan
 from venturalitica_agent.errors import (
+    AgentError,
     ConfigError,
     PermanentError,
     SandboxClosed,
@@ -41,6 +43,7 @@ from venturalitica_agent.logging import clean, get_logger
 from venturalitica_agent.notify.notifier import Notifier
 from venturalitica_agent.pipeline import World
 from venturalitica_agent.policy.load import parse_policy
+from venturalitica_agent.publish.gate import Gate, Move
 from venturalitica_agent.sandbox.launcher import Limits, Sandbox
 from venturalitica_agent.sandbox.own_metrics import enlist
 from venturalitica_agent.settings import Settings, StoreSettings
@@ -56,6 +59,7 @@ from venturalitica_agent.state.opening import open_state
 from venturalitica_agent.state.policies import PolicyRecord
 from venturalitica_agent.state.records import Records
 from venturalitica_agent.stores.base import Store
+from venturalitica_agent.stores.mlflow_client import MlflowAccess
 from venturalitica_agent.stores.opening import AnyStore, WandbServer, follows, open_configured
 from venturalitica_agent.stores.wandb_project import WandbProject
 from venturalitica_agent.stores.wandb_synced import SyncedOfflineStore
@@ -300,6 +304,18 @@ class Agent:
         jobs, gone = self.engine.forget(now - keep.jobs), self.ledger.forget_gone(now - keep.gone)
         if jobs or gone:
             log.info("state.tidied", jobs=jobs, runs=gone)
+
+    def promote(self) -> None:
+        """See that aliases of the model registries name what the verdicts allow; a registry that is away is told."""
+        for store in list(self.stores.values()) if self.settings.promote else ():
+            if isinstance(store, MlflowAccess):
+                try:
+                    Gate(store, self.records, self.settings.promote, self._note_promotion).turn()
+                except AgentError as error:
+                    log.warning("promotion.failed", store=store.uri, reason=error.what, remedy=error.remedy)
+
+    def _note_promotion(self, store: str, move: Move) -> None:
+        self.notary.note_promotion(store, asdict(move))
 
     def notifier(self) -> Notifier | None:
         """What tells people, where agent.yaml names channels."""

@@ -51,6 +51,7 @@ _DISCOVER = 60.0  # seconds between two looks for new projects, at least
 _POLICY_CHECK = 10.0  # seconds between two looks at the policies' files, at most: a stat of each
 _UPKEEP = 30.0  # seconds between two turns of upkeep, at most, each of which takes at most so much of them
 _UPKEEP_SHARE = 0.1
+_PROMOTE = 15.0  # seconds between two looks at the model registries
 _TIDY = 86_400.0  # seconds between two removals of what the state needs no longer
 _TIDY_FIRST = 300.0  # seconds after the start, which has other things to do
 _JUMP = 1.0  # seconds by which a clock is set back at least; what is less is waited for
@@ -233,6 +234,8 @@ class Service:
             self._at(0.0, "discover", self._discover, 0)
         self._at(self._upkeep, "upkeep", self._keep_up)
         self._at(_TIDY_FIRST, "tidy", self._tidy)
+        if self._settings.promote:
+            self._at(0.0, "promote", self._promote)
         self._notifier = self._agent.notifier()
         if self._notifier is not None:
             self._notifier.start()
@@ -499,6 +502,11 @@ class Service:
             if self._agent.upkeep.turn(self._upkeep * _UPKEEP_SHARE):
                 self._wake.set()
         self._at(self._upkeep, "upkeep", self._keep_up)
+
+    def _promote(self) -> None:
+        with self._surviving("promote"):
+            self._agent.promote()
+        self._at(_PROMOTE, "promote", self._promote)
 
     def _tidy(self) -> None:
         with self._surviving("tidy"):

@@ -86,6 +86,7 @@ def run_once(
             # The sandbox's worker imports for a second or two; so does MLflow's client. Let them do it side by side.
             threading.Thread(target=agent.prepare, args=(due,), name="prepare", daemon=True).start()
         entries = _drain(agent, wanted, moved, until, on_progress)
+        agent.promote()
         done = _outcome(agent, wanted, entries, tuple(down), began)
         return replace(done, late=bool(entries) and time.monotonic() >= until)
     finally:

@@ -58,6 +58,8 @@ sandbox: {wall: 1s, cpu: 1s, memory: 1GiB, output: 1MiB, warm: 0}
 wandb: {audit_runs: false}
 drift: {every: 2d, on_change: report, inputs: false}
 retention: {jobs: 2d, gone: 3d}
+promote:
+- {model: "loan*", alias: champion, only_if: [pass, warn]}
 notify:
 - {name: team, on: [fail], digest: 1d}
 signing: {command: sign, public_key: ./a.pub, timestamp: "https://tsa.example", timestamp_ca: ./tsa.pem}

@@ -160,6 +160,12 @@ class Notary:
         about = sha256(canonical({**facts, "at": self._clock()})).hexdigest()
         self._append("stale", about, facts, self.keys.signer())
 
+    def note_promotion(self, store: str, facts: Mapping[str, str]) -> None:
+        """Log that an alias of a registry was withheld from a version, or given to one."""
+        told = {"store": store, **facts}
+        about = sha256(canonical({**told, "at": self._clock()})).hexdigest()
+        self._append("promotion", about, told, self.keys.signer())
+
     def note_waivers(self, digest: str) -> None:
         """Log the digest of a file of waivers; empty where there is none."""
         if digest and self.log.entry(f"waivers:{digest}") is None:

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
+from venturalitica_agent.domain.verdict import Status
 from venturalitica_agent.errors import ConfigError
 from venturalitica_agent.settings.audits import read_audits, read_stores, tracking_store
 from venturalitica_agent.settings.environment import PREFIX, Variables
@@ -18,6 +19,7 @@ from venturalitica_agent.settings.model import (
     DriftSettings,
     Event,
     OnDrift,
+    PromotionRule,
     RetentionSettings,
     SandboxSettings,
     Settings,
@@ -132,6 +134,7 @@ class _Reader:
             drift=self._drift(plain.drift),
             retention=self._retention(plain.retention),
             notify=self._channels(),
+            promote=self._promotions(),
             environment=self._variables.credentials(),
         )
         self._root.close()
@@ -231,6 +234,16 @@ class _Reader:
             )
             fields.close()
         return tuple(channels.values())
+
+    def _promotions(self) -> tuple[PromotionRule, ...]:
+        rules = []
+        for fields in self._root.maps("promote"):
+            fields.require("model", "alias")
+            allowed = fields.list_of("only_if", one_of([Status.PASS, Status.WARN]))
+            plain = PromotionRule(fields.read("model", printable(200), ""), fields.read("alias", _alias_name, ""))
+            rules.append(replace(plain, only_if=tuple(map(Status, allowed)) or plain.only_if))
+            fields.close()
+        return tuple(rules)
 
     def _section(self, key: str) -> Fields:
         return self._root.map(key) or Fields((), self._root.place, self._root.mistakes)
@@ -347,6 +360,12 @@ def _one_name(scalar: Scalar) -> str:
 def _channel_name(scalar: Scalar) -> str:
     if not re.fullmatch("[a-z][a-z0-9_]{0,39}", scalar.text):
         raise BadValue(f"must be small letters, digits and _, not {shown(scalar.text)}")
+    return scalar.text
+
+
+def _alias_name(scalar: Scalar) -> str:
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9_-]{0,63}", scalar.text):
+        raise BadValue(f"must be an alias such as champion, not {shown(scalar.text)}")
     return scalar.text
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from venturalitica_agent.domain.policy import Selector
 from venturalitica_agent.domain.subject import ColumnBinding, DataPlan, DataRef
+from venturalitica_agent.domain.verdict import Status
 from venturalitica_agent.strict_yaml import redacted
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -144,6 +145,19 @@ class RetentionSettings:
     gone: float = 90 * 86_400.0
 
 
+@dataclass(frozen=True, slots=True)
+class PromotionRule:
+    """Which verdicts let an alias of the model registry name a version.
+
+    Attributes:
+        model: glob on the registered model's name. only_if: the worst verdict must be one of these.
+    """
+
+    model: str
+    alias: str
+    only_if: tuple[Status, ...] = (Status.PASS,)
+
+
 class Event(StrEnum):
     """What a channel can be told of: a verdict by its status, and what happens to the service's own matters."""
 
@@ -223,6 +237,7 @@ class Settings:
             `.venturalitica/agent.db`) or `postgresql://...`. May hold credentials, so it is never in `repr`.
         cache, sandbox, wandb, web, signing, drift, retention: see there.
         audits: in the order of the file; empty: each policy's own `applies_to` says which runs.
+        promote: what aliases of the model registry may name.
         notify: the channels, in the order of the file.
         settle: seconds of quiet after a run's end before it is due; default 5.
         reconcile: seconds between two sweeps over whole stores; default 60.
@@ -250,5 +265,6 @@ class Settings:
     drift: DriftSettings = field(default_factory=DriftSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     notify: tuple[ChannelSettings, ...] = ()
+    promote: tuple[PromotionRule, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     file: Path | None = None

@@ -17,6 +17,7 @@ from venturalitica_agent.stores import links, local_files
 from venturalitica_agent.stores.base import RemoteFile
 from venturalitica_agent.stores.mlflow_artifacts import Artifacts
 from venturalitica_agent.stores.mlflow_asking import ABSENT, Asking, settled
+from venturalitica_agent.stores.mlflow_registry import MlflowRegistry, is_version_of
 from venturalitica_agent.stores.naming import input_fingerprint, store_id, text, texts
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ class MlflowAccess:
                     self._client.set_logged_model_tags(model.model_id, dict(tags))
         with self._asking(f"run {run_id}"):
             for version in self._client.search_model_versions(f"run_id = '{_plain(run_id)}'"):
-                if any(_is_version_of(version, model, run_id) for model in models):
+                if any(is_version_of(version.source or "", model, run_id) for model in models):
                     for name, value in tags.items():
                         self._client.set_model_version_tag(version.name, version.version, name, value)
 
@@ -275,6 +276,9 @@ class MlflowAccess:
         self, run: Run, used: Sequence[str], evidence: Mapping[str, bytes], about: Mapping[str, str]
     ) -> None:
         """Nothing: MLflow has no lineage graph; the models' tags lead to the evidence."""
+
+    def registry(self) -> MlflowRegistry:
+        return MlflowRegistry(lambda: self._client, self._asking)
 
     # -- links ----------------------------------------------------------------------------------------------
     def run_link(self, run: Run) -> str:
@@ -289,15 +293,6 @@ def _plain(run_id: str) -> str:
     if not _is_plain(run_id):
         raise UntrustedInput("is not a run id", subject=repr(run_id[:80]))
     return run_id
-
-
-def _is_version_of(version: Any, model: LoggedModel, run_id: str) -> bool:
-    """Whether a registered version was made of this model of the run; SQL registries only keep where it came from."""
-    source = (version.source or "").rstrip("/")
-    if model.model_id:
-        return version.model_id == model.model_id or source in (f"models:/{model.model_id}", model.location)
-    sources = (f"{base}/{model.path}".rstrip("/") for base in (f"runs:/{run_id}", model.location))
-    return not version.model_id and source in sources
 
 
 def _tables(tag: str) -> Iterator[str]:
