@@ -531,6 +531,7 @@ class Service:
                     return
                 first = agent.records.stores().get(store.id, {}).get("scanned_at") is None
                 found = agent.reconciler.sweep(store, backlog=first)
+                is_back = agent.records.store_up(store.id, store.uri, now=time.time(), scanned=True)
             except RetryableError as error:
                 watched.failures += 1
                 self._store_down(watched, error)
@@ -543,7 +544,7 @@ class Service:
                 return
             watched.failures = 0
             watched.swept_at = time.monotonic()
-            if agent.records.store_up(store.id, store.uri, now=time.time(), scanned=True):
+            if is_back:
                 log.info("store.up", store=store.uri, runs=found.seen)
             if isinstance(watched.watcher, FolderWatch):
                 for ref in found.unfinished:
