@@ -525,7 +525,8 @@ class Service:
                 rested = time.monotonic() - watched.swept_at
                 if rested < store.sweep_every and not again:
                     # It was away and is back: what it did meanwhile is found by the poll, which reaches back to then.
-                    agent.records.store_up(store.id, store.uri, now=time.time())
+                    if agent.records.store_up(store.id, store.uri, now=time.time()):
+                        log.info("store.up", store=store.uri)
                     watched.failures = 0
                     self._schedule(watched, store.sweep_every - rested)
                     return

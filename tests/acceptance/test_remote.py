@@ -29,10 +29,13 @@ def test_a_tracking_server_is_polled_and_tagged(place: Workplace, mlflow_server)
         mlflow_server.start()
         late = training.train(uri, good=False, name="while it was away")
         eventually(lambda: training.status(uri, late) == "fail", workplace=place)
+
         # Once an outage: a server that ends answers some, cuts others off, and may look up in between.
-        told = [e["event"] for e in place.events("store.down", "store.up")]
-        assert told[-2:] == ["store.down", "store.up"]
-        assert all(one != other for one, other in pairwise(told)), told
+        def told() -> list[str]:
+            return [e["event"] for e in place.events("store.down", "store.up")]
+
+        eventually(lambda: told()[-2:] == ["store.down", "store.up"], workplace=place)
+        assert all(one != other for one, other in pairwise(told())), told()
     assert training.search(uri, "fail") == {bad, late}
     assert training.search(uri, "pass") == {good}
     assert training.run_info(uri, good) == before
@@ -71,6 +74,7 @@ def test_a_server_in_trouble_is_waited_for_and_nothing_is_lost(place: Workplace,
             asked = len(server.seen)
             runs = [training.log_table(direct, table, into="tiny-trouble")]
             eventually(lambda: len(server.seen) >= asked + 4, workplace=place)
+            place.await_log("store.down")
             assert training.status(direct, runs[0]) is None
             server.answer = unwell
             runs.append(training.log_table(direct, table, into="tiny-trouble"))

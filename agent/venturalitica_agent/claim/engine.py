@@ -63,6 +63,20 @@ def _step(name: str, work: Callable[[], Any]) -> Any:
         return DBOS.run_step({"name": name}, work)
 
 
+class _Plainly(logging.Filter):
+    """What DBOS couldn't note because the state can't be used is told as everything else that can't be."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, OperationalError | StateUnavailable):
+            return True
+        told = error if isinstance(error, StateUnavailable) else StateUnavailable.because(error.orig or error)
+        log.warning("state.unavailable", reason=told.what, subject=told.subject, remedy=told.remedy)
+        return False
+
+
+logging.getLogger("dbos").addFilter(_Plainly())
+
 _execute: Callable[[dict[str, Any], Step], None] | None = None
 
 
