@@ -100,6 +100,12 @@ class Lab:
         os.mkfifo(model / "tags" / "pipe")
         return str(self.read().models)
 
+    def dataset_record(self) -> str:
+        (record,) = (self.run.parent / "datasets").glob("*/meta.yaml")
+        record.unlink()
+        os.mkfifo(record)
+        return str(self.read().datasets)
+
     def listed(self, how: Callable[[Path], Any], as_: str = "data.csv") -> str:
         """What a listing and a copy of the artifacts make of a thing among them."""
         path = self.artifacts / as_
@@ -176,7 +182,7 @@ class Lab:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real file store: an experiment, a finished run with a tag, a parameter and a logged model."""
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModelOutput, Param, RunTag
+    from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput, Param, RunTag
 
     root = tmp_path_factory.mktemp("template") / "mlruns"
     client = MlflowClient(str(root))
@@ -185,6 +191,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     client.log_batch(run, params=[Param("depth", "3")], tags=[RunTag("team", "risk")])
     model = client.create_logged_model(experiment, name="model", source_run_id=run, tags={"a": "b"})
     client.log_outputs(run, [LoggedModelOutput(model.model_id, 0)])
+    client.log_inputs(run, [DatasetInput(Dataset("d", "0123abcd", "local", "{}"), [])])
     client.set_terminated(run)
     return root
 
@@ -302,6 +309,7 @@ ROWS: dict[str, tuple[Callable[[Lab], object], str]] = {
     ),
     "the verdict's tag is a link": (lambda lab: lab.written_through(), NOT_REGULAR),
     "a logged model's record is a pipe": (lambda lab: lab.model_record(), NOT_REGULAR),
+    "a logged dataset's record is a pipe": (lambda lab: lab.dataset_record(), NOT_REGULAR),
     "an experiment's name nests deeply": (lambda lab: lab.experiment("name: " + "[" * 60_000), "{'0': 'Default'}"),
     "an experiment's name is a bomb": (lambda lab: lab.experiment(BOMB + "name: *i\n"), "{'0': 'Default'}"),
     "an experiment's name is a map": (lambda lab: lab.experiment("name: {a: b}\n"), "{'0': 'Default'}"),

@@ -139,11 +139,13 @@ class MlflowFileStore(MlflowAccess):
         if ref is None:
             return
         experiment = self.root / ref.experiment_id
-        _must_be_plain(experiment, "meta.yaml", "datasets")
+        _must_be_plain(experiment, "meta.yaml")
         _must_be_plain(experiment / run_id, "meta.yaml", *_RECORDS)
+        for dataset in _datasets(experiment / run_id / "inputs"):  # not all of the experiment: there may be thousands
+            _must_be_plain(experiment / "datasets" / dataset, "meta.yaml")
 
     def _vouch_model(self, model_id: str) -> None:
-        for experiment in self.experiment_folders() if may_be_model(model_id) else ():
+        for experiment in self.experiment_folders() if _is_one_name(model_id) else ():
             _must_be_plain(experiment / "models" / model_id, "meta.yaml", *_RECORDS)
 
     def _remember(self, known: _Known | None) -> RunRef | None:
@@ -194,9 +196,20 @@ def may_be_run(name: str) -> bool:
     return name not in _NOT_RUNS and _RUN_ID.match(name) is not None
 
 
-def may_be_model(name: str) -> bool:
-    """Whether a folder below `models` can have this name."""
-    return name not in ("", ".", "..") and "/" not in name
+def _is_one_name(text: str) -> bool:
+    return text not in ("", ".", "..") and "/" not in text and "\0" not in text
+
+
+def _datasets(inputs: Path) -> Iterator[str]:
+    """Names of the folders of datasets that a run's inputs, which were looked at already, lead MLflow to."""
+    try:
+        links = sorted(os.listdir(inputs))
+    except FileNotFoundError:
+        return
+    for link in links:
+        name = str(_mapping(_content(inputs / link / "meta.yaml")).get("source_id"))
+        if _is_one_name(name):
+            yield name
 
 
 def _must_be_plain(folder: Path, *names: str) -> None:
@@ -206,11 +219,20 @@ def _must_be_plain(folder: Path, *names: str) -> None:
         except FileNotFoundError:
             continue
         if stat.S_ISDIR(mode):
-            deque(local_files.list_regular(folder / name, limit=_MOST_RECORDS), maxlen=0)
+            try:
+                deque(local_files.list_regular(folder / name, limit=_MOST_RECORDS), maxlen=0)
+            except UntrustedInput as error:
+                raise _refused(folder / name, f"holds {error.subject}, which {error.what}") from error
         elif not stat.S_ISREG(mode):
-            raise UntrustedInput(
-                "is not a regular file (a link, device, socket or pipe is refused)", subject=str(folder / name)
-            )
+            raise _refused(folder / name, "is not a regular file (a link, device, socket or pipe is refused)")
+
+
+def _refused(record: Path, why: str) -> UntrustedInput:
+    return UntrustedInput(
+        f"the record {record.parent.name}/{record.name} {why}",
+        subject=str(record.parent),
+        remedy="replace it by what MLflow wrote, or delete the run",
+    )
 
 
 def _mark(folder: Path) -> tuple[int, ...] | None:
