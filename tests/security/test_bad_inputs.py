@@ -9,9 +9,10 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import unicodedata
 from collections.abc import Callable
-from contextlib import chdir
+from contextlib import chdir, closing
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from venturalitica_agent.stores.memory import MemoryStore
 from venturalitica_agent.stores.mlflow_artifacts import Artifacts
 from venturalitica_agent.stores.mlflow_asking import Asking
 from venturalitica_agent.stores.mlflow_file import MlflowFileStore
+from venturalitica_agent.stores.mlflow_sqlite import MlflowSqliteStore
 from venturalitica_agent.stores.naming import redacted
 from venturalitica_agent.web.templating import environment, name, outside
 
@@ -46,6 +48,16 @@ SECRET = "root-of-all"
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{chr(c + 1)}: &{chr(c + 1)} [{', '.join([f'*{chr(c)}'] * 9)}]\n" for c in range(ord("a"), ord("i"))
 )
+
+
+# What the agent reads of MLflow's tables.
+_DATABASE = """
+CREATE TABLE experiments (experiment_id INTEGER PRIMARY KEY, name, lifecycle_stage);
+CREATE TABLE runs (run_uuid, experiment_id, status, start_time, end_time, lifecycle_stage);
+CREATE TABLE inputs (source_type, source_id, destination_type, destination_id);
+INSERT INTO experiments VALUES (1, 'loans', 'active');
+INSERT INTO runs VALUES ('good', 1, 'FINISHED', 1000, 2000, 'active'), ('bad', 1, 'FINISHED', 1000, 3000, 'active');
+"""
 
 
 class Lab:
@@ -99,6 +111,14 @@ class Lab:
         (model,) = (self.run.parent / "models").iterdir()
         os.mkfifo(model / "tags" / "pipe")
         return str(self.read().models)
+
+    def rows(self, change: str) -> str:
+        """The run ids, names and end times that an `mlflow.db` with one run beside a bad one shows."""
+        file = self.folder / "mlflow.db"
+        with closing(sqlite3.connect(file)) as db:
+            db.executescript(_DATABASE + change)
+        store = MlflowSqliteStore(file)
+        return f"{sorted((ref.run_id, ref.end_time) for ref in store.scan())} {dict(store.experiments())}"
 
     def dataset_record(self) -> str:
         (record,) = (self.run.parent / "datasets").glob("*/meta.yaml")
@@ -285,6 +305,10 @@ ROWS: dict[str, tuple[Callable[[Lab], object], str]] = {
         lambda lab: lab.meta(lambda text: text.replace("honest", '"n\nstatus: 1\nm"')).ref.status,
         "FINISHED",
     ),
+    "a run that ends after the year 9999": (
+        lambda lab: lab.meta(lambda text: text.replace("end_time: ", "end_time: 99999")).ref.end_time,
+        "None",
+    ),
     "a tag of 10 MB": (
         lambda lab: len(lab.plant("tags/big", lambda path: path.write_text("x" * 10_000_000)).tags["big"]),
         "10000000",
@@ -319,6 +343,36 @@ ROWS: dict[str, tuple[Callable[[Lab], object], str]] = {
         lambda lab: run_named("../../etc/passwd", words=False),
         "ConfigError: * names no run",
     ),
+    # -- rows of a database
+    "a row with a status that is none": (
+        lambda lab: lab.rows("UPDATE runs SET status = 'ZOMBIE' WHERE run_uuid = 'bad'"),
+        "[('good', 2000)]",
+    ),
+    "a row without a status": (
+        lambda lab: lab.rows("UPDATE runs SET status = NULL WHERE run_uuid = 'bad'"),
+        "[('good', 2000)]",
+    ),
+    "a row whose id is a path": (
+        lambda lab: lab.rows("UPDATE runs SET run_uuid = '../../etc' WHERE run_uuid = 'bad'"),
+        "[('good', 2000)]",
+    ),
+    "a row whose id has 5,000 characters": (
+        lambda lab: lab.rows(f"UPDATE runs SET run_uuid = '{'a' * 5000}' WHERE run_uuid = 'bad'"),
+        "[('good', 2000)]",
+    ),
+    "a row whose id is bytes": (
+        lambda lab: lab.rows("UPDATE runs SET run_uuid = x'ff00' WHERE run_uuid = 'bad'"),
+        "[('good', 2000)]",
+    ),
+    "a row that ends after the year 9999": (
+        lambda lab: lab.rows("UPDATE runs SET end_time = 99999999999999999 WHERE run_uuid = 'bad'"),
+        "('bad', None), ('good', 2000)",
+    ),
+    "an experiment whose name is no text": (
+        lambda lab: lab.rows("UPDATE experiments SET name = CAST(x'6cff' AS TEXT)"),
+        "{'1': 'l\ufffd'}",
+    ),
+    "an experiment whose name is bytes": (lambda lab: lab.rows("UPDATE experiments SET name = x'ff'"), "{'1': ''}"),
     # -- names and kinds of artifacts
     "an artifact is a link": (lambda lab: lab.listed(lambda p: p.symlink_to(lab.secret)), NOT_REGULAR),
     "an artifact is a link to a folder": (lambda lab: lab.listed(lambda p: p.symlink_to(lab.folder)), NOT_REGULAR),

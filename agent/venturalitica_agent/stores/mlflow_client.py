@@ -18,7 +18,7 @@ from venturalitica_agent.stores.base import RemoteFile
 from venturalitica_agent.stores.mlflow_artifacts import Artifacts
 from venturalitica_agent.stores.mlflow_asking import ABSENT, Asking, settled
 from venturalitica_agent.stores.mlflow_registry import MlflowRegistry, is_version_of
-from venturalitica_agent.stores.naming import input_fingerprint, name, store_id, text, texts
+from venturalitica_agent.stores.naming import input_fingerprint, moment, name, store_id, text, texts
 
 if TYPE_CHECKING:
     from venturalitica_agent.stores.mlflow_api import MlflowClient
@@ -98,8 +98,8 @@ class MlflowAccess:
             run_id=found.info.run_id,
             experiment_id=found.info.experiment_id,
             status=RunStatus(found.info.status),
-            start_time=found.info.start_time,
-            end_time=found.info.end_time,
+            start_time=moment(found.info.start_time),
+            end_time=moment(found.info.end_time),
             deleted=found.info.lifecycle_stage == "deleted",
             inputs=input_fingerprint(links),
         )

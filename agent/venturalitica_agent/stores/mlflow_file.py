@@ -308,4 +308,4 @@ def _mapping(content: bytes) -> dict[str, object]:
 
 def _number(text: str | None) -> int | None:
     """Milliseconds since the epoch; None for anything that no clock could show."""
-    return int(text) if text and _TIME.match(text) else None
+    return naming.moment(int(text)) if text and _TIME.match(text) else None

@@ -7,6 +7,7 @@ from hashlib import sha256
 from urllib.parse import urlsplit
 
 _PATHS = ("", "file", "sqlite")
+_YEAR_10000 = 253_402_300_800_000  # ms
 _LONGEST = 500  # source: mlflow.utils.validation.MAX_EXPERIMENT_NAME_LENGTH
 
 
@@ -48,6 +49,11 @@ def text(value: str | None) -> str:
 def name(value: object) -> str:
     """A run's or experiment's name from a record that anybody can write: at most 500 characters; empty for no text."""
     return text(value)[:_LONGEST] if isinstance(value, str) else ""
+
+
+def moment(value: object) -> int | None:
+    """Milliseconds since the epoch; None for anything that no clock and no calendar could show."""
+    return value if type(value) is int and 0 <= value < _YEAR_10000 else None
 
 
 def texts(values: Mapping[str, str]) -> dict[str, str]:
