@@ -12,13 +12,14 @@ import socket
 import sqlite3
 import unicodedata
 from collections.abc import Callable
-from contextlib import chdir, closing
+from contextlib import chdir, closing, redirect_stderr
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import structlog
 from support.odd_server import odd_server
 from support.page_state import PageState
 
@@ -30,7 +31,7 @@ from venturalitica_agent.errors import AgentError
 from venturalitica_agent.fetch import tables
 from venturalitica_agent.fetch.mlmodel import parse_mlmodel
 from venturalitica_agent.fetch.sources import from_dataset
-from venturalitica_agent.logging import clean
+from venturalitica_agent.logging import clean, configure, get_logger
 from venturalitica_agent.once import run_named
 from venturalitica_agent.policy.load import parse_policy
 from venturalitica_agent.settings import load_settings
@@ -191,6 +192,16 @@ class Lab:
             return f"{found} of {page.page(Wanted(), size=9).total}"
         finally:
             state.close()
+
+    def logged(self, *, as_json: bool) -> str:
+        """What the log says of an error that quotes a login, with its traceback."""
+        with redirect_stderr(io.StringIO()) as said:
+            configure(as_json=as_json)
+            error = ValueError(f"http://u:{SECRET}@host {ESCAPES}")
+            get_logger("bad").warning("tracker.odd", names=[ESCAPES, str(error)], exc_info=error)
+            structlog.reset_defaults()
+        assert "\x1b[2J" not in said.getvalue()
+        return said.getvalue().encode("ascii", "replace").decode()
 
     def configured(self, store: str) -> str:
         (self.folder / "agent.yaml").write_text(f"stores: [{{mlflow: {json.dumps(store)}}}]\npolicies: .\n")
@@ -531,6 +542,11 @@ ROWS: dict[str, tuple[Callable[[Lab], object], str]] = {
         "postgresql://***@host/dbpostgresql://host/db",
     ),
     "a password with an @": (lambda lab: clean(f"GET https://u:a@{SECRET}@host/x"), "GET https://***@host/x"),
+    "a password in a log": (lambda lab: lab.logged(as_json=True), "http://***@host * ValueError: http://***@host"),
+    "a password in a terminal's log": (
+        lambda lab: lab.logged(as_json=False),
+        "http://***@host * ValueError: http://***@host",
+    ),
     "a password in a query": (lambda lab: clean(f"https://host/?password={SECRET}&x=1"), "password=***&x=1"),
 }
 
