@@ -57,7 +57,7 @@ def postgres(*, host: str = "127.0.0.1", durable: bool = False) -> Iterator[Post
             rules.write(f"host all agent {host}/16 trust\n")
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
-                [str(_program("postgres")), "-D", str(data), *options], user=user, stdout=log, stderr=log, cwd=folder
+                [str(program("postgres")), "-D", str(data), *options], user=user, stdout=log, stderr=log, cwd=folder
             )
         _as(user, "pg_isready", "-h", host, "-p", str(port), "-t", "30", again=server)
         yield Postgres(host, port)
@@ -69,7 +69,7 @@ def postgres(*, host: str = "127.0.0.1", durable: bool = False) -> Iterator[Post
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
     found = next((place / name for place in _PLACES if (place / name).exists()), None) or shutil.which(name)
     if found is None:
         raise RuntimeError(
@@ -93,7 +93,7 @@ def _user() -> str | int:
 def _as(user: str | int, name: str, *args: str, again: subprocess.Popen[bytes] | None = None) -> None:
     """Run one of PostgreSQL's programs; with `again` until it says yes, as long as that process lives."""
     while True:
-        done = subprocess.run([str(_program(name)), *args], user=user, capture_output=True, text=True, cwd="/")
+        done = subprocess.run([str(program(name)), *args], user=user, capture_output=True, text=True, cwd="/")
         if done.returncode == 0:
             return
         if again is None or again.poll() is not None:

@@ -52,7 +52,7 @@ def coloured(status: str) -> Text:
 
 
 def untrusted(value: object, limit: int = 60) -> Text:
-    words = clean(str(value))
+    words = " ".join(clean(str(value)).split())  # a line break in a name would forge a line of ours
     return Text(words if len(words) <= limit else words[: limit - 1] + "…")
 
 

@@ -22,12 +22,11 @@ from venturalitica_agent.domain.run import LoggedModel, Run, RunRef, RunStatus
 from venturalitica_agent.errors import PermanentError, RecordUnreadable, RunGone, StoreUnavailable, UntrustedInput
 from venturalitica_agent.stores import local_files
 from venturalitica_agent.stores.base import RemoteFile
-from venturalitica_agent.stores.naming import store_id, text
+from venturalitica_agent.stores.naming import moment, store_id, text
 
 RUN, TAGS, ARTIFACTS = "run.json", "tags.json", "artifacts"
 _RUN_ID = re.compile(r"[0-9a-f]{32}\Z")
 _MOST = 1 << 20
-_LATEST = 1 << 62
 _LONGEST = 250  # characters of a name
 _DESCRIPTION = "MLmodel"
 
@@ -113,8 +112,8 @@ class RunFolderStore:
             run_id=run_id,
             experiment_id=_name(about.get("experiment")) or "default",
             status=RunStatus(status),
-            start_time=_time(about.get("start_time")),
-            end_time=_time(about.get("end_time")),
+            start_time=moment(about.get("start_time")),
+            end_time=moment(about.get("end_time")),
         )
 
     # -- reading ----------------------------------------------------------------------------------------------
@@ -231,8 +230,3 @@ def _document(content: bytes, where: str) -> dict[str, Any]:
 
 def _name(value: object) -> str:
     return text(value)[:_LONGEST] if isinstance(value, str) else ""
-
-
-def _time(value: object) -> int | None:
-    """Milliseconds since the epoch; None for anything that no clock could show."""
-    return value if type(value) is int and abs(value) < _LATEST else None

@@ -14,6 +14,8 @@ for _name, _value in {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # A tracking server is asked at the address that the configuration names, and can't send us to another one.
+    "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
 }.items():
     os.environ.setdefault(_name, _value)
 
@@ -21,6 +23,11 @@ from mlflow import MlflowClient  # noqa: E402
 from mlflow.artifacts import download_artifacts, list_artifacts  # noqa: E402
 from mlflow.entities import RunTag, ViewType  # noqa: E402
 from mlflow.exceptions import MlflowException, RestException  # noqa: E402
+from mlflow.utils import yaml_utils  # noqa: E402
+
+from venturalitica_agent.stores.mlflow_yaml import BoundedLoader  # noqa: E402
+
+yaml_utils.YamlSafeLoader = BoundedLoader  # the file store's records are written by whoever trains
 
 __all__ = [
     "MlflowClient",

@@ -13,6 +13,7 @@ from venturalitica_agent.errors import PermanentError, RunGone, StoreUnavailable
 from venturalitica_agent.stores import local_files
 from venturalitica_agent.stores.base import RemoteFile
 from venturalitica_agent.stores.mlflow_asking import Asking
+from venturalitica_agent.stores.naming import redacted
 
 _REMOTE_SCHEMES = frozenset({"mlflow-artifacts", "s3", "gs", "wasbs", "abfss", "az"})
 
@@ -41,7 +42,25 @@ class Artifacts:
                 subject=location[:200],
                 remedy="use file, s3, gs, wasbs or mlflow-artifacts",
             )
+        if scheme == "mlflow-artifacts":
+            self._must_be_ours(location)
         return None
+
+    def _must_be_ours(self, location: str) -> None:
+        """Refuse artifacts behind another server: MLflow's client would show it the credentials of the tracking server,
+        and whoever trains chooses the location."""
+        try:
+            asked, ours = urlsplit(location), urlsplit(self._tracking_uri)
+            same = asked.hostname is None or (asked.hostname, asked.port) == (ours.hostname, ours.port)
+            same = same and "@" not in asked.netloc
+        except ValueError:
+            same = False
+        if not same:
+            raise UntrustedInput(
+                "artifacts behind another server than the tracking server are not read",
+                subject=redacted(location)[:200],
+                remedy="log to an experiment whose artifact location is mlflow-artifacts:/ without a host",
+            )
 
     def files(self, location: str) -> Sequence[RemoteFile]:
         """Every file below `location`, by path; none when nothing is there."""

@@ -3,11 +3,13 @@ again."""
 
 from __future__ import annotations
 
+import os
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from yaml import YAMLError
 
@@ -20,6 +22,7 @@ T = TypeVar("T")
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
 _REFUSED = frozenset({"INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST"})
 _LOCKED_OUT = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
+_SHORTEST_SECRET = 4  # characters; to take out less would spoil the words and hide nothing
 _PATIENCE = 5.0  # seconds until a record that can't be read is not just being rewritten
 
 
@@ -70,10 +73,25 @@ class Asking:
             ) from error
 
     def _short(self, error: BaseException) -> str:
-        """The words of an error in one line, without the credentials that MLflow quotes with the URI."""
+        """The words of an error in one line, without the credentials that MLflow or the server quote in them."""
         words = str(error).replace(self._tracking_uri, self.uri)
-        query = urlsplit(self._tracking_uri).query
-        return clean(" ".join((words.replace(query, "***") if query else words).split()))[:300]
+        for secret in _secrets(self._tracking_uri):
+            words = words.replace(secret, "***")
+        return clean(" ".join(words.split()))[:300]
+
+
+def _secrets(tracking_uri: str) -> list[str]:
+    """What MLflow's client shows to the server, in every form of it, the longest first."""
+    found = {os.environ.get("MLFLOW_TRACKING_TOKEN", "")}
+    with suppress(ValueError):
+        parts = urlsplit(tracking_uri)
+        found.add(parts.query)
+        for user, password in (
+            (unquote(parts.username or ""), unquote(parts.password or "")),
+            (os.environ.get("MLFLOW_TRACKING_USERNAME", ""), os.environ.get("MLFLOW_TRACKING_PASSWORD", "")),
+        ):
+            found |= {password, quote(password, safe=""), b64encode(f"{user}:{password}".encode()).decode()}
+    return sorted((secret for secret in found if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
 
 
 def _connection_lost(words: str) -> bool:

@@ -18,7 +18,7 @@ from venturalitica_agent.stores.base import RemoteFile
 from venturalitica_agent.stores.mlflow_artifacts import Artifacts
 from venturalitica_agent.stores.mlflow_asking import ABSENT, Asking, settled
 from venturalitica_agent.stores.mlflow_registry import MlflowRegistry, is_version_of
-from venturalitica_agent.stores.naming import input_fingerprint, store_id, text, texts
+from venturalitica_agent.stores.naming import input_fingerprint, moment, name, store_id, text, texts
 
 if TYPE_CHECKING:
     from venturalitica_agent.stores.mlflow_api import MlflowClient
@@ -98,11 +98,21 @@ class MlflowAccess:
             run_id=found.info.run_id,
             experiment_id=found.info.experiment_id,
             status=RunStatus(found.info.status),
-            start_time=found.info.start_time,
-            end_time=found.info.end_time,
+            start_time=moment(found.info.start_time),
+            end_time=moment(found.info.end_time),
             deleted=found.info.lifecycle_stage == "deleted",
             inputs=input_fingerprint(links),
         )
+
+    def _vouch(self, run_id: str) -> None:
+        """Called before MLflow's client opens the records of a run: a store whose records are files looks at them.
+
+        Raises:
+            UntrustedInput: one of them is not what MLflow writes.
+        """
+
+    def _vouch_model(self, model_id: str) -> None:
+        """Like `_vouch`, before the records of a logged model are opened."""
 
     def experiments(self) -> Mapping[str, str]:
         with self._asking(self.uri):
@@ -134,6 +144,7 @@ class MlflowAccess:
         ref = self.look(run_id)  # before the content: what changes in between shows as a newer revision
         if ref is None or ref.deleted:
             raise RunGone("the run is deleted or was never there", subject=f"run {run_id}")
+        self._vouch(run_id)
         with self._asking(f"run {run_id}"):
             found = settled(lambda: self._client.get_run(run_id))
             experiment = self._client.get_experiment(found.info.experiment_id).name
@@ -143,8 +154,8 @@ class MlflowAccess:
         self._locations[run_id] = found.info.artifact_uri
         return Run(
             ref=ref,
-            name=text(found.info.run_name),
-            experiment=text(experiment),
+            name=name(found.info.run_name),
+            experiment=name(experiment),
             artifact_uri=found.info.artifact_uri,
             tags=texts(found.data.tags),
             params=texts(found.data.params),
@@ -174,6 +185,7 @@ class MlflowAccess:
     def _logged_model(self, model_id: str, step: int) -> LoggedModel:
         from venturalitica_agent.stores.mlflow_api import MlflowException
 
+        self._vouch_model(model_id)
         try:
             logged = self._client.get_logged_model(model_id)
         except MlflowException as error:
@@ -190,6 +202,7 @@ class MlflowAccess:
 
     def _location(self, run_id: str) -> str:
         if run_id not in self._locations:
+            self._vouch(run_id)
             with self._asking(f"run {run_id}"):
                 self._locations[run_id] = settled(lambda: self._client.get_run(run_id)).info.artifact_uri
         return self._locations[run_id]
@@ -237,6 +250,7 @@ class MlflowAccess:
         from venturalitica_agent.stores.mlflow_api import RunTag
 
         given = [RunTag(k, v) for k, v in tags.items()]
+        self._vouch(run_id)
         with self._writing(run_id):
             present = set(settled(lambda: self._client.get_run(run_id)).data.tags) if remove else set()
             for name in sorted(present & set(remove)):
@@ -258,12 +272,15 @@ class MlflowAccess:
             raise
 
     def get_tags(self, run_id: str) -> Mapping[str, str]:
+        self._vouch(run_id)
         with self._asking(f"run {run_id}"):
             return texts(settled(lambda: self._client.get_run(run_id)).data.tags)
 
     def tag_models(self, run_id: str, models: Sequence[LoggedModel], tags: Mapping[str, str]) -> None:
+        self._vouch(run_id)
         for model in models:
             if model.model_id and model.location:  # a deleted model has none
+                self._vouch_model(model.model_id)
                 with self._asking(f"model {model.model_id}"):
                     self._client.set_logged_model_tags(model.model_id, dict(tags))
         with self._asking(f"run {run_id}"):

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,14 @@ from pathlib import Path
 import yaml
 
 from venturalitica_agent.domain.run import RunRef, RunStatus
-from venturalitica_agent.errors import StoreUnavailable
-from venturalitica_agent.stores import local_files
+from venturalitica_agent.errors import StoreUnavailable, UntrustedInput
+from venturalitica_agent.logging import get_logger
+from venturalitica_agent.stores import local_files, naming
 from venturalitica_agent.stores.mlflow_client import MlflowAccess
+from venturalitica_agent.stores.mlflow_yaml import BoundedLoader
 from venturalitica_agent.stores.naming import input_fingerprint
+
+log = get_logger(__name__)
 
 # source: mlflow.entities.run_status, mlflow.protos.service_pb2.RunStatus
 _STATUS = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
@@ -26,7 +31,9 @@ _FIELD = re.compile(rb"^(run_id|run_uuid|status|start_time|end_time|lifecycle_st
 _NOT_RUNS = frozenset({"models", "datasets", "traces", "tags"})
 _RUN_ID = re.compile(r"[A-Za-z0-9]{1,64}\Z")
 _TIME = re.compile(r"-?[0-9]{1,18}\Z")
-_MAX_META = 1 << 16
+_MAX_META = 1 << 20  # a run's name is in it, and MLflow sets names no limit
+_RECORDS = ("tags", "params", "metrics", "inputs", "outputs")
+_MOST_RECORDS = 100_000
 # A file stamp's grain is up to some milliseconds here and a second or two elsewhere: within it, two writes look alike.
 _GRAIN_NS = 2_000_000_000
 _PATIENCE = 0.5  # seconds; a rewrite takes microseconds, unless the writer is put to sleep in the middle of it
@@ -53,6 +60,7 @@ class MlflowFileStore(MlflowAccess):
         self.root = root
         self._ledger: dict[str, _Known] = {}
         self._abouts: dict[str, dict[str, object]] = {}
+        self._told: set[tuple[int, ...]] = set()
 
     def ping(self) -> None:
         local_files.must_be_there(self.root, "train a run there")
@@ -76,9 +84,9 @@ class MlflowFileStore(MlflowAccess):
             for folder in self.experiment_folders()
         }
         return {
-            name: str(about["name"])
+            name: naming.name(str(about["name"]))
             for name, about in self._abouts.items()
-            if about.get("lifecycle_stage", "active") == "active" and "name" in about
+            if about.get("lifecycle_stage", "active") == "active" and isinstance(about.get("name"), str | int | float)
         }
 
     def scan(self) -> Iterator[RunRef]:
@@ -124,6 +132,22 @@ class MlflowFileStore(MlflowAccess):
         """The run whose folder this is; None when it is no run, or is unreadable at this instant."""
         return self._remember(self._read(folder)) if may_be_run(folder.name) else None
 
+    def _vouch(self, run_id: str) -> None:
+        """Refuse links, pipes and devices among a run's and its models' records: MLflow's client would hang on a pipe,
+        show what a link leads to, and write a tag through it."""
+        ref = self.look(run_id)
+        if ref is None:
+            return
+        experiment = self.root / ref.experiment_id
+        _must_be_plain(experiment, "meta.yaml")
+        _must_be_plain(experiment / run_id, "meta.yaml", *_RECORDS)
+        for dataset in _datasets(experiment / run_id / "inputs"):  # not all of the experiment: there may be thousands
+            _must_be_plain(experiment / "datasets" / dataset, "meta.yaml")
+
+    def _vouch_model(self, model_id: str) -> None:
+        for experiment in self.experiment_folders() if _is_one_name(model_id) else ():
+            _must_be_plain(experiment / "models" / model_id, "meta.yaml", *_RECORDS)
+
     def _remember(self, known: _Known | None) -> RunRef | None:
         if known is None:
             return None
@@ -139,10 +163,17 @@ class MlflowFileStore(MlflowAccess):
         if known is not None and known.mark == mark:
             return known
         content = _content(folder / "meta.yaml")
-        return self._parsed(folder, content, mark) if content else known
+        read = self._parsed(folder, content, mark) if content else known
+        if read is None and mark[3] and not _fresh(mark) and mark not in self._told:
+            self._told.add(mark)
+            log.warning("run.unreadable", store=self.uri, run=folder.name, reason="its meta.yaml is not MLflow's")
+        return read
 
     def _parsed(self, folder: Path, content: bytes, mark: tuple[int, ...]) -> _Known | None:
-        fields = {k.decode(): v.decode("utf-8", "replace").strip().strip("'\"") for k, v in _FIELD.findall(content)}
+        found = _FIELD.findall(content)
+        fields = {k.decode(): v.decode("utf-8", "replace").strip().strip("'\"") for k, v in found}
+        if len(fields) < len(found):  # a line that looks like a field is in the middle of another one's text
+            fields = {key: str(value) for key, value in _mapping(content).items() if isinstance(value, str | int)}
         status = _STATUS.get(fields.get("status", ""))
         if status is None or fields.get("run_id", fields.get("run_uuid")) != folder.name:
             return None
@@ -163,6 +194,45 @@ class MlflowFileStore(MlflowAccess):
 def may_be_run(name: str) -> bool:
     """Whether a folder of this name in an experiment can be a run's."""
     return name not in _NOT_RUNS and _RUN_ID.match(name) is not None
+
+
+def _is_one_name(text: str) -> bool:
+    return text not in ("", ".", "..") and "/" not in text and "\0" not in text
+
+
+def _datasets(inputs: Path) -> Iterator[str]:
+    """Names of the folders of datasets that a run's inputs, which were looked at already, lead MLflow to."""
+    try:
+        links = sorted(os.listdir(inputs))
+    except FileNotFoundError:
+        return
+    for link in links:
+        name = str(_mapping(_content(inputs / link / "meta.yaml")).get("source_id"))
+        if _is_one_name(name):
+            yield name
+
+
+def _must_be_plain(folder: Path, *names: str) -> None:
+    for name in names:
+        try:
+            mode = os.lstat(folder / name).st_mode
+        except FileNotFoundError:
+            continue
+        if stat.S_ISDIR(mode):
+            try:
+                deque(local_files.list_regular(folder / name, limit=_MOST_RECORDS), maxlen=0)
+            except UntrustedInput as error:
+                raise _refused(folder / name, f"holds {error.subject}, which {error.what}") from error
+        elif not stat.S_ISREG(mode):
+            raise _refused(folder / name, "is not a regular file (a link, device, socket or pipe is refused)")
+
+
+def _refused(record: Path, why: str) -> UntrustedInput:
+    return UntrustedInput(
+        f"the record {record.parent.name}/{record.name} {why}",
+        subject=str(record.parent),
+        remedy="replace it by what MLflow wrote, or delete the run",
+    )
 
 
 def _mark(folder: Path) -> tuple[int, ...] | None:
@@ -224,8 +294,13 @@ def _content(path: Path) -> bytes:
 
 def _document(path: Path) -> dict[str, object]:
     """An experiment's `meta.yaml`, properly parsed: YAML folds and quotes names, and rules select by name."""
+    return _mapping(_content(path))
+
+
+def _mapping(content: bytes) -> dict[str, object]:
+    """What a record says; nothing where it is no YAML, or none that MLflow would write."""
     try:
-        found = yaml.load(_content(path), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+        found = yaml.load(content, Loader=BoundedLoader)  # noqa: S506 - it is a safe one
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -233,4 +308,4 @@ def _document(path: Path) -> dict[str, object]:
 
 def _number(text: str | None) -> int | None:
     """Milliseconds since the epoch; None for anything that no clock could show."""
-    return int(text) if text and _TIME.match(text) else None
+    return naming.moment(int(text)) if text and _TIME.match(text) else None

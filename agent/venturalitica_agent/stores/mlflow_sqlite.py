@@ -13,8 +13,13 @@ from pathlib import Path
 
 from venturalitica_agent.domain.run import RunRef, RunStatus
 from venturalitica_agent.errors import StoreUnavailable
+from venturalitica_agent.logging import get_logger
+from venturalitica_agent.stores import naming
 from venturalitica_agent.stores.mlflow_client import MlflowAccess
+from venturalitica_agent.stores.mlflow_file import may_be_run
 from venturalitica_agent.stores.naming import input_fingerprint
+
+log = get_logger(__name__)
 
 _RUNS = """
 SELECT r.run_uuid, r.experiment_id, r.status, r.start_time, r.end_time, r.lifecycle_stage
@@ -48,6 +53,7 @@ class MlflowSqliteStore(MlflowAccess):
         self._held: sqlite3.Connection | None = None
         self._held_file: tuple[int, int] = (0, 0)
         self._opened = 0
+        self._told: set[tuple[object, object]] = set()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -68,6 +74,7 @@ class MlflowSqliteStore(MlflowAccess):
                         check_same_thread=False,
                         isolation_level=None,
                     )
+                    self._held.text_factory = lambda raw: raw.decode("utf-8", "replace")  # SQLite keeps any bytes
                 yield self._held
             except sqlite3.Error as error:
                 if self._held is not None:
@@ -102,7 +109,7 @@ class MlflowSqliteStore(MlflowAccess):
             found = db.execute(
                 "SELECT experiment_id, name FROM experiments WHERE lifecycle_stage = 'active'"
             ).fetchall()
-        return {str(e): name for e, name in found}
+        return {str(e): naming.name(called) for e, called in found}
 
     def scan(self) -> Iterator[RunRef]:
         with self._reading() as db:
@@ -112,7 +119,8 @@ class MlflowSqliteStore(MlflowAccess):
             for run, link in db.execute(_LINKS):
                 links.setdefault(run, []).append(link)
             db.execute("COMMIT")
-        yield from (self._row(row, links.get(row[0], ())) for row in rows)
+        found = (self._row(row, links.get(row[0], ())) for row in rows)
+        yield from (ref for ref in found if ref is not None)
 
     def recent(self, since: int) -> Iterator[RunRef]:
         with self._reading() as db:
@@ -120,7 +128,7 @@ class MlflowSqliteStore(MlflowAccess):
                 f"{_RUNS} AND (r.end_time >= ? OR r.status IN ('RUNNING', 'SCHEDULED'))", (since,)
             ).fetchall()
             found = [self._row(row, [x for (x,) in db.execute(_LINKS_OF_RUN, {"run": row[0]})]) for row in rows]
-        yield from found
+        yield from (ref for ref in found if ref is not None)
 
     def look(self, run_id: str) -> RunRef | None:
         with self._reading() as db:
@@ -128,20 +136,22 @@ class MlflowSqliteStore(MlflowAccess):
             links = [x for (x,) in db.execute(_LINKS_OF_RUN, {"run": run_id})]
         return self._row(row, links) if row else None
 
-    def _row(self, row: Sequence[str | int | None], links: Sequence[str]) -> RunRef:
+    def _row(self, row: Sequence[str | int | None], links: Sequence[str]) -> RunRef | None:
+        """The run of a row; None, once told, where it is none that MLflow would write: it must not hide the others."""
         run_id, experiment, status, start, end, stage = row
+        if not may_be_run(str(run_id)) or status not in RunStatus.__members__:
+            if (run_id, status) not in self._told:
+                self._told.add((run_id, status))
+                why = f"its row has the id {str(run_id)[:80]!r} and the status {str(status)[:80]!r}"
+                log.warning("run.unreadable", store=self.uri, run=str(run_id)[:80], reason=why)
+            return None
         return RunRef(
             store=self.id,
             run_id=str(run_id),
             experiment_id=str(experiment),
             status=RunStatus(str(status)),
-            start_time=_number(start),
-            end_time=_number(end),
+            start_time=naming.moment(start),
+            end_time=naming.moment(end),
             deleted=stage == "deleted",
-            inputs=input_fingerprint(links),
+            inputs=input_fingerprint(list(map(str, links))),
         )
-
-
-def _number(value: str | int | None) -> int | None:
-    """SQLite keeps whatever it is given, in a column of any type."""
-    return value if isinstance(value, int) else None

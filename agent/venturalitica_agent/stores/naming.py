@@ -6,16 +6,29 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from urllib.parse import urlsplit
 
+_PATHS = ("", "file", "sqlite")
+_YEAR_10000 = 253_402_300_800_000  # ms
+_LONGEST = 500  # source: mlflow.utils.validation.MAX_EXPERIMENT_NAME_LENGTH
+
 
 def redacted(uri: str) -> str:
     """The URI without user, password, query or fragment: what may be shown, logged and hashed."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:  # no URL, or one whose password holds a `/`, a `?` or a `#` as it is
+        return _after_login(uri)
     if not parts.netloc:
-        return uri
-    host = parts.hostname or ""
+        return uri if parts.scheme in _PATHS else uri.partition("?")[0]
+    if "@" in parts.path and "@" not in parts.netloc and parts.scheme not in ("http", "https"):
+        return _after_login(uri)
     host = f"[{host}]" if ":" in host else host
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{host}{port}{parts.path}".rstrip("/")
+    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}".rstrip("/")
+
+
+def _after_login(uri: str) -> str:
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}".rstrip("/")
 
 
 def store_id(uri: str) -> str:
@@ -31,6 +44,16 @@ def input_fingerprint(links: Sequence[str]) -> str:
 def text(value: str | None) -> str:
     """A name as text that can be encoded: a lone surrogate in it would stop every file that quotes it."""
     return (value or "").encode("utf-8", "replace").decode()
+
+
+def name(value: object) -> str:
+    """A run's or experiment's name from a record that anybody can write: at most 500 characters; empty for no text."""
+    return text(value)[:_LONGEST] if isinstance(value, str) else ""
+
+
+def moment(value: object) -> int | None:
+    """Milliseconds since the epoch; None for anything that no clock and no calendar could show."""
+    return value if type(value) is int and 0 <= value < _YEAR_10000 else None
 
 
 def texts(values: Mapping[str, str]) -> dict[str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from venturalitica_agent.errors import ConfigError
+from venturalitica_agent.logging import without_credentials
 
 _TOLD = 50  # a hostile file can hold hundreds of thousands of mistakes; nobody mends more than these in one go
 
@@ -97,5 +97,4 @@ def shown(text: str) -> str:
 
 def redacted(text: str) -> str:
     """Text without the credentials that URLs carry (`://user:secret@`, `?password=...`); cut at 1,000 characters."""
-    hidden = re.sub(r"://\S*@", "://***@", text[:1000])
-    return re.sub(r"(?i)([?&][^=&\s]*(?:pass|token|key|secret)[^=&\s]*=)[^&\s]*", r"\1***", hidden)
+    return without_credentials(text[:1000])
